@@ -1,1 +1,1 @@
-"""Demonstrations and measurements on real components. No service imports this package."""
+"""Demos and measurements on real components. No service imports this package."""

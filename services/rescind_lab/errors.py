@@ -1,7 +1,7 @@
-"""The error of a demonstration or a measurement."""
+"""The error of a demo or a measurement."""
 
 from rescind.errors import RescindError
 
 
-class SceneError(RescindError):
-    """A failure in a scene, which therefore shows nothing."""
+class LabError(RescindError):
+    """A demo or a measurement failed, and therefore has no result."""

@@ -21,7 +21,7 @@ FULL_ONLY = "10000000"  # lines that a quick run has no time for
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Be a temporary folder of our own, with a name that is short enough for sockets."""
+    """Create a temporary folder, whose name is short enough for sockets, and delete it later."""
     path = Path(tempfile.mkdtemp(prefix="bench-"))
     yield path
     shutil.rmtree(path)
@@ -46,7 +46,7 @@ def test_each_row_gives_all_its_lines(folder: Path, names: tuple[str, ...]) -> N
     done = bench(folder, "--json", *names)
     assert done.returncode == 0, done.stderr
     lines = json.loads(done.stdout)["lines"]
-    assert list(lines) == [line.key for row in table.named(names) for line in row.lines]
+    assert list(lines) == [line.key for row in table.select_rows(names) for line in row.lines]
     for line in lines.values():
         assert line["ours"]["best"] >= 0  # in so short a time nothing may be asked for again
         assert (line["ratio"] is None) == (line["against"] is None)
@@ -58,7 +58,7 @@ def test_memory_and_the_hot_set_are_shown_in_a_table_and_a_picture(folder: Path)
     picture = folder / "ratios.png"
     done = bench(folder, "memory", "hot", "--plot", str(picture))
     assert done.returncode == 0, done.stderr
-    for row in table.named(["memory", "hot"]):
+    for row in table.select_rows(["memory", "hot"]):
         for line in row.lines:
             assert (line.label in done.stdout) == (FULL_ONLY not in line.key)
     assert picture.read_bytes().startswith(b"\x89PNG")

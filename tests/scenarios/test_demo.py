@@ -19,7 +19,7 @@ SERVICES = ("search", "mail", "billing")
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Be a temporary folder of our own, with a name that is short enough for sockets."""
+    """Create a temporary folder, whose name is short enough for sockets, and delete it later."""
     path = Path(tempfile.mkdtemp(prefix="demo-"))
     yield path
     shutil.rmtree(path)
@@ -110,11 +110,11 @@ def test_a_folder_that_is_too_deep_is_reported_in_plain_words(folder: Path) -> N
     assert "Traceback" not in complained
 
 
-@pytest.mark.parametrize("scene", ["agents", "partition"])
-def test_a_picture_of_another_scene_is_refused_before_anything_starts(
-    folder: Path, tmp_path: Path, scene: str
+@pytest.mark.parametrize("scenario", ["agents", "partition"])
+def test_a_picture_of_another_scenario_is_refused_before_anything_starts(
+    folder: Path, tmp_path: Path, scenario: str
 ) -> None:
     picture = tmp_path / "demo.svg"
-    ran = demos.run(folder, scene, "--svg", str(picture))
+    ran = demos.run(folder, scenario, "--svg", str(picture))
     assert (ran.returncode, picture.exists()) == (2, False)
-    assert f"leave out {scene!r}" in ran.stderr
+    assert f"leave out {scenario!r}" in ran.stderr

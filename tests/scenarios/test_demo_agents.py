@@ -1,4 +1,4 @@
-"""`rescind demo agents`: a rogue and what it delegated are narrowed and killed; innocents go on."""
+"""`rescind demo agents`: a rogue and its descendants are narrowed and killed; no other agent is."""
 
 import shutil
 import tempfile
@@ -11,7 +11,7 @@ from tests.support import demos
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Be a temporary folder of our own, with a name that is short enough for sockets."""
+    """Create a temporary folder, whose name is short enough for sockets, and delete it later."""
     path = Path(tempfile.mkdtemp(prefix="agents-"))
     yield path
     shutil.rmtree(path)

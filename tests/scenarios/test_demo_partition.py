@@ -11,7 +11,7 @@ from tests.support import demos
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Be a temporary folder of our own, with a name that is short enough for sockets."""
+    """Create a temporary folder, whose name is short enough for sockets, and delete it later."""
     path = Path(tempfile.mkdtemp(prefix="cut-"))
     yield path
     shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""`rescind bench`: the measurements of the design, as ratios, in one run."""
+"""`rescind bench`: measure the figures of the design in one run, as ratios."""
 
 import contextlib
 import sys
@@ -13,14 +13,16 @@ from rescind_cli.options.authority_options import json_option
 from rescind_cli.output import terminal
 
 try:
-    from rescind_lab import scene
+    from rescind_lab import runner
     from rescind_lab.bench import plot as ratio_plot
     from rescind_lab.bench import report, table
-    from rescind_lab.bench.comparison import Judged, Row
-    from rescind_lab.bench.environment import SERVICES, running
+    from rescind_lab.bench.comparison import LineResult, Row
+    from rescind_lab.bench.system import SERVICES, run_system
     from rescind_runtime import clock
 except ModuleNotFoundError as missing:
-    raise MissingExtraError("all,bench", f"the bench ({missing.name} is not here)") from missing
+    raise MissingExtraError(
+        "all,bench", f"the bench ({missing.name} is not installed)"
+    ) from missing
 
 _NAMES = [row.name for row in table.ROWS]
 ShowStep = Callable[[str], None]
@@ -28,7 +30,9 @@ ShowStep = Callable[[str], None]
 
 @click.command()
 @click.argument("names", metavar="[ROW]...", nargs=-1, type=click.Choice(_NAMES))
-@click.option("--quick", is_flag=True, help="A few rounds of each: a try, no measurement.")
+@click.option(
+    "--quick", is_flag=True, help="Measure only a few rounds. The figures are not reliable."
+)
 @click.option(
     "--plot",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
@@ -38,42 +42,46 @@ ShowStep = Callable[[str], None]
 def bench(*, names: Sequence[str], quick: bool, plot: Path | None, as_json: bool) -> None:
     """Measure rescind against its real alternatives, in the same run on this machine.
 
-    The two sides of a row take turns, so that other work on this machine affects both, and the
-    ratio of their best rounds decides. Rows: check, events, sight, http, enforced, fleet, apply,
-    commit, leases, memory, hot; all by default, in some ten minutes. Everything runs in a temporary
-    directory (TMPDIR; row `hot` fills 6 GB of it unless --quick), which is deleted afterwards.
+    The two sides of a row are measured in turns, so that other processes on this machine affect
+    both. The ratio compares their best rounds. Rows: check, events, sight, http, enforced, fleet,
+    apply, commit, leases, memory, hot; the default is all, which takes about ten minutes.
+    Everything runs in a temporary directory (TMPDIR), which is deleted afterwards. Row `hot` fills
+    6 GB of it, except with --quick.
     """
     began_ns = clock.monotonic_raw_ns()
-    judged = _measured(table.named(names), quick=quick)
+    results = _measure(table.select_rows(names), quick=quick)
     seconds = (clock.monotonic_raw_ns() - began_ns) / 1e9
     if as_json:
-        terminal.as_json(report.as_document(judged, quick=quick, seconds=seconds))
+        terminal.as_json(report.as_document(results, quick=quick, seconds=seconds))
     else:
-        report.show(judged)
+        report.print_table(results)
     if plot is not None:
-        ratio_plot.draw(judged, plot)
+        ratio_plot.draw(results, plot)
 
 
-def _measured(rows: Sequence[Row], *, quick: bool) -> list[Judged]:
-    """Return the measured lines, or exit with the status of a failure or a signal."""
+def _measure(rows: Sequence[Row], *, quick: bool) -> list[LineResult]:
+    """Measure the rows, and return the results of their lines.
 
-    async def measure(judged: list[Judged]) -> None:
-        with _progress(len(rows)) as (show_step, done):
-            async with running(
+    Exit with the status of a failure or a signal.
+    """
+
+    async def append_results(results: list[LineResult]) -> None:
+        with _show_progress(len(rows)) as (show_step, finish_row):
+            async with run_system(
                 settings.environment(),
                 quick=quick,
-                sidecars=len(SERVICES) if table.needs_three(rows) else 1,
+                sidecars=len(SERVICES) if table.need_three_sidecars(rows) else 1,
                 show_step=show_step,
-            ) as stage:
-                async for _, lines in table.measure(rows, stage):
-                    judged.extend(lines)
-                    done()
+            ) as bench_system:
+                async for _, lines in table.measure_rows(rows, bench_system):
+                    results.extend(lines)
+                    finish_row()
 
-    return scene.outcomes_of(measure, name="bench")
+    return runner.collect_outcomes(append_results, name="bench")
 
 
 @contextlib.contextmanager
-def _progress(count: int) -> Generator[tuple[ShowStep, Callable[[], None]]]:
+def _show_progress(count: int) -> Generator[tuple[ShowStep, Callable[[], None]]]:
     """Show a progress bar with the current step on a terminal, and nothing in a pipe."""
     if not sys.stderr.isatty():
         yield lambda _: None, lambda: None
@@ -82,10 +90,10 @@ def _progress(count: int) -> Generator[tuple[ShowStep, Callable[[], None]]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
     columns = (BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
-    shown = Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True))
-    with shown:
-        task = shown.add_task("starting", total=count)
+    progress = Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True))
+    with progress:
+        task = progress.add_task("starting", total=count)
         yield (
-            lambda text: shown.update(task, description=text),
-            lambda: shown.advance(task),
+            lambda text: progress.update(task, description=text),
+            lambda: progress.advance(task),
         )

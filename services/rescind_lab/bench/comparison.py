@@ -1,15 +1,15 @@
-"""The lines of the report: each comparison, its targets, and its measurement."""
+"""The rows and lines of the bench, and the comparison of a measurement with its targets."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from rescind_lab.bench.environment import BenchStage
-from rescind_lab.bench.samples import Samples, ratio
+from rescind_lab.bench.samples import Samples, compute_ratio
+from rescind_lab.bench.system import BenchSystem
 
 
 class Statistic(StrEnum):
-    """The number to which a target applies."""
+    """The figure of a measurement to which a target applies."""
 
     RATIO = "ratio"
     BEST = "best"
@@ -25,8 +25,8 @@ class Target:
     bound: float
     at_least: bool
 
-    def met(self, number: float) -> bool:
-        """Return True if a number keeps the bound."""
+    def is_met_by(self, number: float) -> bool:
+        """Return True if a number is within the bound."""
         return number >= self.bound if self.at_least else number <= self.bound
 
 
@@ -41,8 +41,8 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """The measurement of a line. `notes` contains the conditions that a reader has to know."""
+class Measurement:
+    """The measurement of a line. `notes` describes its conditions."""
 
     ours: Samples
     theirs: Samples | None = None
@@ -50,11 +50,11 @@ class Measured:
 
     @property
     def ratio(self) -> float | None:
-        """How many times better rescind is; None without an alternative."""
-        return None if self.theirs is None else ratio(self.ours, self.theirs)
+        """How many times better rescind is than the alternative; None without one."""
+        return None if self.theirs is None else compute_ratio(self.ours, self.theirs)
 
-    def number(self, statistic: Statistic) -> float | None:
-        """Return the number to which a target applies."""
+    def value_of(self, statistic: Statistic) -> float | None:
+        """Return the value of a statistic; None if it is not defined for this line."""
         match statistic:
             case Statistic.RATIO:
                 return self.ratio
@@ -66,8 +66,8 @@ class Measured:
                 return self.ours.quantile(0.99)
 
 
-Measure = Callable[[BenchStage], Awaitable[Mapping[str, Measured]]]
-"""Measure all lines of a row; the keys are the lines' keys."""
+Measure = Callable[[BenchSystem], Awaitable[Mapping[str, Measurement]]]
+"""Measure all lines of a row, and return the measurements by line key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +80,11 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class LineResult:
     """A line with its measurement, and whether each target was met."""
 
     line: Line
-    measured: Measured
+    measurement: Measurement
     met: Mapping[Target, bool] = field(default_factory=dict[Target, bool])
 
     @property
@@ -93,8 +93,11 @@ class Judged:
         return all(self.met.values()) if self.met else None
 
 
-def judge(line: Line, measured: Measured) -> Judged:
+def compare(line: Line, measurement: Measurement) -> LineResult:
     """Compare a measurement with the targets of its line."""
-    numbers = {target: measured.number(target.statistic) for target in line.targets}
-    met = {target: number is not None and target.met(number) for target, number in numbers.items()}
-    return Judged(line, measured, met)
+    numbers = {target: measurement.value_of(target.statistic) for target in line.targets}
+    met = {
+        target: number is not None and target.is_met_by(number)
+        for target, number in numbers.items()
+    }
+    return LineResult(line, measurement, met)

@@ -1,4 +1,4 @@
-"""A client of a sidecar's socket, as small as one in another language would be."""
+"""A minimal client of a sidecar's socket, like a client in another language."""
 
 import socket
 from collections.abc import Generator
@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rescind.wire.socket_protocol import Frames, Request, Response, decode_response, encode_request
-from rescind_lab.errors import SceneError
+from rescind_lab.errors import LabError
 
 _RECEIVE_BYTES = 65_536
 _DEADLINE_S = 5.0
 
 
 class SocketClient:
-    """One connection, without pool, table or cache: its times are those of socket and sidecar."""
+    """One connection. It has no pool, table or cache, which would change the measured times."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -37,7 +37,7 @@ class SocketClient:
         return self.receive()
 
     def send(self, requests: bytes) -> None:
-        """Send encoded requests, and wait for no response."""
+        """Send encoded requests, without waiting for their responses."""
         self._connection.sendall(requests)
 
     def receive(self) -> Response:
@@ -45,6 +45,6 @@ class SocketClient:
         while not self._read:
             received = self._connection.recv(_RECEIVE_BYTES)
             if not received:
-                raise SceneError("the sidecar hung up on the bench")
+                raise LabError("the sidecar closed the connection of the bench")
             self._read = self._frames.feed(received)
         return decode_response(self._read.pop(0))

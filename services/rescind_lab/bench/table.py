@@ -1,16 +1,15 @@
-"""The table of rows: what `rescind bench` measures, in this order.
+"""The table of all rows, in the order in which `rescind bench` measures them.
 
-A row may leave out lines that a quick run has no time for; every other line must be there.
+In a quick run, a row may omit lines that take too long.
 """
 
 from collections.abc import AsyncGenerator, Sequence
 
-from rescind_lab.bench.comparison import Judged, Row, judge
-from rescind_lab.bench.environment import BenchStage
+from rescind_lab.bench.comparison import LineResult, Row, compare
 from rescind_lab.bench.rows import (
     check_under_load,
-    cold_lookup,
     enforcement,
+    first_check,
     forward_auth,
     hot_set,
     in_process_check,
@@ -18,16 +17,17 @@ from rescind_lab.bench.rows import (
     memory,
     throughput,
 )
+from rescind_lab.bench.system import BenchSystem
 
-# `enforced` first: it needs three sidecars, and the others are measured best beside one.
-# `hot` and `leases` last: ten million tokens, and five thousand sidecars that have ended, would
-# disturb the others.
+# `enforced` is first: it needs three sidecars, and two of them would disturb the other rows.
+# `hot` and `leases` are last: their ten million tokens and five thousand expired leases would
+# disturb the other rows.
 ROWS = (
     enforcement.ENFORCED,
     enforcement.FLEET,
     in_process_check.ROW,
     check_under_load.ROW,
-    cold_lookup.ROW,
+    first_check.ROW,
     forward_auth.ROW,
     throughput.APPLY,
     throughput.COMMIT,
@@ -37,27 +37,21 @@ ROWS = (
 )
 
 
-def named(names: Sequence[str]) -> tuple[Row, ...]:
-    """Return the rows of these names, in the table's order.
-
-    Without names, return all rows.
-    """
+def select_rows(names: Sequence[str]) -> tuple[Row, ...]:
+    """Return the rows with these names, or all rows without names, in the table's order."""
     return tuple(row for row in ROWS if not names or row.name in names)
 
 
-async def measure(
-    rows: Sequence[Row], stage: BenchStage
-) -> AsyncGenerator[tuple[Row, list[Judged]]]:
-    """Measure row by row, and compare each row with its targets."""
+async def measure_rows(
+    rows: Sequence[Row], bench: BenchSystem
+) -> AsyncGenerator[tuple[Row, list[LineResult]]]:
+    """Measure row by row, and compare each line with its targets."""
     for row in rows:
-        stage.show_step(row.name)
-        measured = await row.measure(stage)
-        yield row, [judge(line, measured[line.key]) for line in row.lines if line.key in measured]
+        bench.show_step(row.name)
+        measured = await row.measure(bench)
+        yield row, [compare(line, measured[line.key]) for line in row.lines if line.key in measured]
 
 
-def needs_three(rows: Sequence[Row]) -> bool:
-    """Return True if one of the rows needs three real sidecars.
-
-    Two of them are noise to the other rows.
-    """
+def need_three_sidecars(rows: Sequence[Row]) -> bool:
+    """Return True if one of the rows needs three real sidecars."""
     return enforcement.ENFORCED in rows

@@ -1,7 +1,4 @@
-"""Record the acknowledgements of sidecars, as a waiter in the authority would.
-
-They come over NATS, and each has the time of its arrival.
-"""
+"""Record when the acknowledgements of sidecars arrive over NATS, as the authority does."""
 
 import asyncio
 from collections.abc import Mapping
@@ -10,7 +7,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from rescind.wire import heartbeat, nats_subjects, signed_envelope
-from rescind_lab.errors import SceneError
+from rescind_lab.errors import LabError
 from rescind_runtime import clock
 from rescind_runtime.net import nats_connection
 
@@ -31,34 +28,34 @@ class AcknowledgementTimes:
 
         A sidecar sends it as soon as it has applied `seq`.
         """
-        await nats_connection.subscribe(self._client, nats_subjects.ACK, self._note)
+        await nats_connection.subscribe(self._client, nats_subjects.ACK, self._record)
         wanted = heartbeat.encode_ack_request(heartbeat.AckRequest(epoch, seq))
         await self._client.publish(nats_subjects.WANTED, wanted)
-        # NATS delivers before the event what it received before the event.
+        # After the flush, NATS delivers the request to each sidecar before the event.
         await self._client.flush()
 
-    async def _note(self, message: Msg) -> None:
+    async def _record(self, message: Msg) -> None:
         arrived_ns = clock.boottime_ns()
         self._received.append(
             (heartbeat.decode_ack(signed_envelope.decode(message.data).content), arrived_ns)
         )
         self._more.set()
 
-    async def arrivals(self, *, epoch: int, seq: int) -> dict[str, int]:
-        """Return the time of each service's acknowledgement (CLOCK_BOOTTIME, ns)."""
+    async def wait_for_all(self, *, epoch: int, seq: int) -> dict[str, int]:
+        """Return when each service's sidecar acknowledged (CLOCK_BOOTTIME, ns). Raises LabError."""
         try:
             async with asyncio.timeout(_DEADLINE_S):
-                while len(found := self._found(epoch, seq)) < len(self._instances):
+                while len(first := self._first_arrivals(epoch, seq)) < len(self._instances):
                     self._more.clear()
                     await self._more.wait()
         except TimeoutError:
-            missing = set(self._instances.values()) - set(self._found(epoch, seq))
-            raise SceneError(
+            missing = set(self._instances.values()) - set(self._first_arrivals(epoch, seq))
+            raise LabError(
                 f"no acknowledgement from {', '.join(sorted(missing))} in {_DEADLINE_S:.0f} s"
             ) from None
-        return found
+        return first
 
-    def _found(self, epoch: int, seq: int) -> dict[str, int]:
+    def _first_arrivals(self, epoch: int, seq: int) -> dict[str, int]:
         first: dict[str, int] = {}
         for ack, arrived_ns in self._received:
             service = self._instances.get(ack.instance)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from rescind_lab.demo import calls
 from rescind_lab.demo.calls import AgentConfig, MeasuredCall
-from rescind_lab.errors import SceneError
+from rescind_lab.errors import LabError
 from rescind_runtime import clock, ready_line, supervise
 from rescind_runtime.supervise import Stop
 
@@ -24,8 +24,8 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _REASON = re.compile(rb"\r\nx-rescind-reason: *([a-z_]+)\r\n", re.IGNORECASE)
 
 
-class _Line:
-    """One persistent HTTP/1.1 connection, so small that a call's time is that of the service."""
+class _Connection:
+    """A persistent HTTP/1.1 connection. It adds little to the time that the service takes."""
 
     def __init__(
         self, service: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -36,8 +36,8 @@ class _Line:
 
     @classmethod
     async def open(cls, service: str, url: str) -> Self:
-        where = urlsplit(url)
-        return cls(service, *await asyncio.open_connection(where.hostname, where.port))
+        address = urlsplit(url)
+        return cls(service, *await asyncio.open_connection(address.hostname, address.port))
 
     async def call(self, name: str, token: str) -> MeasuredCall:
         request = f"GET /work HTTP/1.1\r\nhost: demo\r\nauthorization: Bearer {token}\r\n\r\n"
@@ -50,7 +50,7 @@ class _Line:
                 length = _LENGTH.search(head)
                 await self._reader.readexactly(int(length[1]) if length else 0)
         except (OSError, EOFError, TimeoutError) as error:
-            raise SceneError(f"{self._service} did not answer: {type(error).__name__}") from error
+            raise LabError(f"{self._service} did not answer: {type(error).__name__}") from error
         status, reason = _STATUS.match(head), _REASON.search(head)
         return MeasuredCall(
             service=self._service,
@@ -65,11 +65,11 @@ class _Line:
         self._writer.close()
 
 
-async def _use(
-    config: AgentConfig, service: str, made: list[MeasuredCall], stop: Stop, *, offset_s: float
+async def _call_repeatedly(
+    config: AgentConfig, service: str, measured: list[MeasuredCall], stop: Stop, *, offset_s: float
 ) -> None:
     """Call one service repeatedly, at an even pace, with each token in turn."""
-    line = await _Line.open(service, config.services[service])
+    connection = await _Connection.open(service, config.services[service])
     now = asyncio.get_running_loop().time
     due = now() + offset_s
     try:
@@ -77,38 +77,38 @@ async def _use(
             if stop.requested:
                 return
             await asyncio.sleep(due - now())
-            made.append(await line.call(name, token))
-            # After a late call, the missed calls are not made up for.
+            measured.append(await connection.call(name, token))
+            # A late call moves all later calls.
             due = max(due + config.period_s, now())
     finally:
-        line.close()
+        connection.close()
 
 
 async def _warm_up(config: AgentConfig) -> None:
-    """Check that every service accepts every token before the scene begins. Raises SceneError."""
+    """Check that every service accepts every token before the measurement. Raises LabError."""
     for service, url in config.services.items():
-        line = await _Line.open(service, url)
+        connection = await _Connection.open(service, url)
         for name, token in config.tokens.items():
-            call = await line.call(name, token)
+            call = await connection.call(name, token)
             if not call.accepted:
-                raise SceneError(
-                    f"{service} refused the {name} token before the scene began: "
+                raise LabError(
+                    f"{service} refused the {name} token before the measurement: "
                     f"{call.status} {call.reason}"
                 )
-        line.close()
+        connection.close()
 
 
 async def _main(stop: Stop) -> None:
     config = calls.read_config(Path(sys.argv[1]))
-    made: list[MeasuredCall] = []
+    measured: list[MeasuredCall] = []
     await _warm_up(config)
     async with asyncio.TaskGroup() as group:
-        # Offset from each other, so that together they cover more moments.
-        for place, service in enumerate(config.services):
-            offset_s = config.period_s * place / len(config.services)
-            group.create_task(_use(config, service, made, stop, offset_s=offset_s))
+        # The offsets spread the calls to the services evenly over time.
+        for index, service in enumerate(config.services):
+            offset_s = config.period_s * index / len(config.services)
+            group.create_task(_call_repeatedly(config, service, measured, stop, offset_s=offset_s))
         ready_line.announce()
-    calls.write(config.report, made)
+    calls.write_calls(config.report, measured)
 
 
 if __name__ == "__main__":

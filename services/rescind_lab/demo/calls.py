@@ -1,4 +1,4 @@
-"""One call of a scene's agent, as it is measured and stored in a file."""
+"""The calls of the demo's agent, and the files that pass them between processes."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -6,7 +6,7 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from rescind_lab.errors import SceneError
+from rescind_lab.errors import LabError
 from rescind_runtime.data_dir import write_private
 
 
@@ -14,7 +14,7 @@ from rescind_runtime.data_dir import write_private
 class MeasuredCall:
     """A call that was answered: when it began and ended (CLOCK_BOOTTIME), and how.
 
-    `token` names the token in the scene; `reason` is empty when the call was accepted.
+    `token` is the name of the token in the scenario; `reason` is empty when the call was accepted.
     """
 
     service: str
@@ -59,15 +59,15 @@ def read_config(path: Path) -> AgentConfig:
     )
 
 
-def write(path: Path, calls: Iterable[MeasuredCall]) -> None:
-    """Write the calls, one on a line."""
+def write_calls(path: Path, calls: Iterable[MeasuredCall]) -> None:
+    """Write the calls, one a line."""
     write_private(path, "".join(f"{json.dumps(astuple(call))}\n" for call in calls))
 
 
-def read(path: Path) -> tuple[MeasuredCall, ...]:
-    """Read the calls. Raises SceneError if the agent left none."""
+def read_calls(path: Path) -> tuple[MeasuredCall, ...]:
+    """Read the calls. Raises LabError if the agent wrote no file."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise SceneError("the agent stopped without writing down its calls") from None
+        raise LabError("the agent stopped, and did not write its calls") from None
     return tuple(MeasuredCall(*json.loads(line)) for line in lines)

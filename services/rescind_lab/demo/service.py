@@ -1,4 +1,4 @@
-"""`python -m rescind_lab.demo.service NAME`: a small real service, guarded by the middleware.
+"""`python -m rescind_lab.demo.service NAME`: a small service, protected by the middleware.
 
 Its calls need the scope `work:NAME`; `/stream` sends one event and then nothing. RESCIND_SOCKET
 names its sidecar. It listens on any free port of loopback, and announces its URL.
@@ -28,7 +28,7 @@ async def _work(request: Request) -> JSONResponse:
 
 async def _stream(_request: Request) -> StreamingResponse:
     async def events() -> AsyncGenerator[str]:
-        yield "data: begun\n\n"
+        yield "data: started\n\n"
         await asyncio.Event().wait()
 
     return StreamingResponse(events(), media_type="text/event-stream")

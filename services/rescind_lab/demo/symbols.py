@@ -1,10 +1,10 @@
-"""The shared parts of the scenes' pictures: colour on a terminal, plain text in a pipe."""
+"""The shared parts of the charts: colour on a terminal, plain text in a pipe."""
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rescind_lab.demo.timeline import Assertion
+from rescind_lab.demo.timeline import MeasuredClaim
 
 Piece = tuple[str, str]
 """Some text, and its style."""
@@ -12,7 +12,7 @@ Piece = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """The characters of a picture."""
+    """The characters of a chart."""
 
     accepted: str
     denied: str
@@ -23,24 +23,24 @@ class Marks:
     no: str
 
 
-_DRAWN = Marks("●", "✗", "○", "▲", "│", "✓", "✗")
-_TYPED = Marks("+", "x", "o", "^", "|", "yes", "NO")
+_TERMINAL_MARKS = Marks("●", "✗", "○", "▲", "│", "✓", "✗")
+_PLAIN_MARKS = Marks("+", "x", "o", "^", "|", "yes", "NO")
 
 
-def marks() -> Marks:
+def choose_marks() -> Marks:
     """Return the marks that stdout can show."""
-    return _DRAWN if sys.stdout.isatty() else _TYPED
+    return _TERMINAL_MARKS if sys.stdout.isatty() else _PLAIN_MARKS
 
 
-def sentence(claim: Assertion, marks: Marks) -> Sequence[Piece]:
-    """Format a claim, and whether it was measured."""
+def format_claim(claim: MeasuredClaim, marks: Marks) -> Sequence[Piece]:
+    """Format a claim, and whether the measurement confirms it."""
     return [
         (marks.yes, "green") if claim.holds else (marks.no, "bold red"),
         (f"  {claim.text}", ""),
     ]
 
 
-def show(line: Sequence[Piece]) -> None:
+def print_line(line: Sequence[Piece]) -> None:
     """Print one line on stdout."""
     if not sys.stdout.isatty():
         sys.stdout.write("".join(text for text, _ in line).rstrip() + "\n")

@@ -1,1 +1,1 @@
-"""Programs that the rows start with `python -m`: loads, alternatives and rates measured alone."""
+"""Programs that the rows start with `python -m`: loads, alternatives, and isolated measurements."""

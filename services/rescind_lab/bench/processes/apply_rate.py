@@ -1,9 +1,9 @@
-"""The rate at which a sidecar applies events, measured alone.
+"""Measure the rate at which a sidecar applies events, without other load.
 
     python -m rescind_lab.bench.processes.apply_rate EVENTS
 
-Batches as NATS delivers them go into a view with a real table. The ready line contains the time
-that this took.
+A view with a real table applies batches in the form in which NATS delivers them. The ready line
+contains the time that this took.
 """
 
 import os
@@ -27,14 +27,14 @@ from rescind_sidecar.view.view import Current, View
 _TERM_MS = 60_000
 
 
-def committed(count: int) -> list[bytes]:
-    """Return `count` events of a ledger, in batches."""
+def _build_batches(count: int) -> list[bytes]:
+    """Return `count` events of a ledger, in encoded batches."""
     position = ledger.genesis(1)
     batches: list[bytes] = []
     for first in range(1, count + 1, events.MAX_EVENTS):
         before, payloads = position, list[bytes]()
         for seq in range(first, min(first + events.MAX_EVENTS, count + 1)):
-            payloads.append(events.encode(_event(seq)))
+            payloads.append(events.encode(_build_event(seq)))
             position = position.after(payloads[-1])
         batch = Batch(
             epoch=1,
@@ -48,7 +48,7 @@ def committed(count: int) -> list[bytes]:
     return batches
 
 
-def _event(seq: int) -> Event:
+def _build_event(seq: int) -> Event:
     return Event(
         epoch=1,
         seq=seq,
@@ -63,17 +63,17 @@ def _event(seq: int) -> Event:
     )
 
 
-def applied_in_s(view: View, batches: list[bytes]) -> float:
-    """Apply batches to a view, and return the time that it took, in seconds."""
+def _apply_all(view: View, batches: list[bytes]) -> float:
+    """Apply batches to a view, and return the time of all, in seconds."""
     began_ns = clock.monotonic_raw_ns()
     for payload in batches:
         progress = view.pushed(events.decode_batch(payload))
-        assert isinstance(progress, Current), progress  # noqa: S101 - else the figure means nothing
+        assert isinstance(progress, Current), progress  # noqa: S101 - else the figure is invalid
     return (clock.monotonic_raw_ns() - began_ns) / 1e9
 
 
-def at_start(view: View) -> View:
-    """Return a view with its first lease, at the beginning of the ledger."""
+def _grant_first_lease(view: View) -> View:
+    """Apply a first lease at the beginning of the ledger to a view, and return the view."""
     reply = heartbeat.Reply(
         instance=bytes(heartbeat.INSTANCE_BYTES),
         nonce=bytes(heartbeat.NONCE_BYTES),
@@ -92,8 +92,10 @@ async def _main(_stop: Stop) -> None:
     with tempfile.TemporaryDirectory(prefix="rescind-measure-") as folder:
         tables = TableFile(Path(folder, "measured.sock"), boot=boot_id())
         with tables.locked():
-            view = at_start(View(tables.begin(secrets.token_bytes(heartbeat.INSTANCE_BYTES))))
-            seconds = applied_in_s(view, committed(count))
+            view = _grant_first_lease(
+                View(tables.begin(secrets.token_bytes(heartbeat.INSTANCE_BYTES)))
+            )
+            seconds = _apply_all(view, _build_batches(count))
             tables.retire()
     ready_line.announce(pid=os.getpid(), events=count, seconds=seconds)
 

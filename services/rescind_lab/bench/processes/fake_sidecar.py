@@ -1,11 +1,11 @@
-"""A stand-in with the interface of a sidecar.
+"""A fake sidecar: the socket and the table of a sidecar, without an authority.
 
     python -m rescind_lab.bench.processes.fake_sidecar SOCKET HANDLES EVENTS_PER_S
 
-It answers at a socket and writes a table as a sidecar does, with the same codecs and the same
-writer. But it has a record of every token, and applies EVENTS_PER_S events a second, each of which
-hits a random tree. So a check can be measured under a load of events that are never committed. The
-answer to a `check` contains the number of look-ups so far, in place of a position.
+It answers on a socket and writes a table with the codecs and the writer of a sidecar. It has a
+record for every token, and applies EVENTS_PER_S events a second, each of which hits a random tree.
+A check can thus be measured while events arrive, without committing them. The answer to a `check`
+contains the number of look-ups so far instead of a position.
 """
 
 import asyncio
@@ -44,21 +44,21 @@ from rescind.wire.socket_protocol import (
 from rescind_runtime import clock, ready_line, supervise
 from rescind_runtime.supervise import Stop
 
-SERVICE = "standin"
+SERVICE = "bench"
 
 _TICK_S = 0.001
 _LEASE_NS = 10_000_000_000
 _HOUR_NS = 3_600_000_000_000
 _HOUR_US = 3_600_000_000
-_FIXED_HANDLES = 6  # those of every token; labels are the rest
+_FIXED_HANDLES = 6  # the handles of every token; the others are labels
 
 
-class Standin:
-    """A stand-in that writes events to a table, and returns a record for every token."""
+class FakeSidecar:
+    """A sidecar that writes events to a table, and has a record for every token."""
 
     def __init__(self, table: Path, *, handles_each: int) -> None:
         self.instance = secrets.token_bytes(16)
-        self.looks = 0
+        self.lookups = 0
         size = generation_table.size_bytes(generation_table.DEFAULT_SLOTS)
         descriptor = os.open(table, os.O_RDWR | os.O_CREAT, 0o600)
         os.ftruncate(descriptor, size)
@@ -69,32 +69,32 @@ class Standin:
         self._random = random.Random(handles_each)  # noqa: S311 - the same events in every run
         self._applied = 0
 
-    def lease(self) -> None:
+    def extend_lease(self) -> None:
         """Extend the lease."""
         self._table.extend(clock.boottime_ns() + _LEASE_NS)
 
     def apply(self, count: int) -> None:
-        """Apply `count` events to random trees that no token here belongs to."""
+        """Apply `count` events that hit random trees, and no token of the bench."""
         for _ in range(count):
             self._applied += 1
             self._table.bump(f"tree:tok_{self._random.getrandbits(64):x}", applied=self._applied)
 
     def respond(self, request: Request) -> Response:
-        """Return the response of a sidecar that has a record of every token."""
+        """Return the response to a request; every token is accepted."""
         match request:
             case Clock(number):
                 return Now(number, clock.boottime_ns())
             case Look(number, token):
-                self.looks += 1
-                return self._entry(number, token)
+                self.lookups += 1
+                return self._build_entry(number, token)
             case Check(number, token):
-                record = records.encode(self._record(token), signed_envelope.unsigned)
-                return Verdict(number, self.instance, None, record, self.looks, 0)
+                record = records.encode(self._build_record(token), signed_envelope.unsigned)
+                return Verdict(number, self.instance, None, record, self.lookups, 0)
             case Watch(number):
-                return Changed(number, self._applied)  # no bench uses holds
+                return Changed(number, self._applied)  # no row uses holds
 
-    def _entry(self, number: int, token: str) -> Entry:
-        record, now_ns = self._record(token), clock.boottime_ns()
+    def _build_entry(self, number: int, token: str) -> Entry:
+        record, now_ns = self._build_record(token), clock.boottime_ns()
         slots = generation_table.slots_of(record.handles, self._table.slots)
         return Entry(
             request=number,
@@ -107,7 +107,7 @@ class Standin:
             until_ns=now_ns + _HOUR_NS,
         )
 
-    def _record(self, token: str) -> Record:
+    def _build_record(self, token: str) -> Record:
         token_hash = token_format.digest(token)
         name = hashlib.sha256(token_hash).hexdigest()[:26]
         now_us = clock.wall_us()
@@ -139,46 +139,46 @@ class Standin:
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, standin: Standin) -> None:
-        self._standin = standin
+    def __init__(self, sidecar: FakeSidecar) -> None:
+        self._sidecar = sidecar
         self._frames = Frames()
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.WriteTransport", transport)
-        greeting = Greeting(SERVICE, self._standin.instance, boot_id(), "strict")
+        greeting = Greeting(SERVICE, self._sidecar.instance, boot_id(), "strict")
         self._transport.write(encode_response(greeting))
 
     def data_received(self, data: bytes) -> None:
         if self._transport is not None:
             for message in self._frames.feed(data):
-                response = self._standin.respond(decode_request(message))
+                response = self._sidecar.respond(decode_request(message))
                 self._transport.write(encode_response(response))
 
 
-async def _events(standin: Standin, *, per_s: int) -> None:
+async def _apply_events(sidecar: FakeSidecar, *, per_s: int) -> None:
     """Apply events at a rate, a few in each tick, and catch up after late ticks."""
     began_ns, applied = clock.monotonic_raw_ns(), 0
     while True:
-        standin.lease()
+        sidecar.extend_lease()
         due = (clock.monotonic_raw_ns() - began_ns) * per_s // NS_PER_S
-        standin.apply(due - applied)
+        sidecar.apply(due - applied)
         applied = due
         await asyncio.sleep(_TICK_S)
 
 
 async def _main(stop: Stop) -> None:
     path, handles_each, per_s = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    standin = Standin(path.with_suffix(".table"), handles_each=handles_each)
+    sidecar = FakeSidecar(path.with_suffix(".table"), handles_each=handles_each)
     loop = asyncio.get_running_loop()
     async with asyncio.TaskGroup() as tasks:
-        applying = tasks.create_task(_events(standin, per_s=per_s))
-        server = await loop.create_unix_server(lambda: _Connection(standin), str(path))
+        task = tasks.create_task(_apply_events(sidecar, per_s=per_s))
+        server = await loop.create_unix_server(lambda: _Connection(sidecar), str(path))
         ready_line.announce(socket=str(path))
         await stop.wait()
         server.close()
-        applying.cancel()
+        task.cancel()
 
 
 if __name__ == "__main__":
-    supervise.run(_main, name="bench stand-in")
+    supervise.run(_main, name="bench sidecar")

@@ -1,10 +1,10 @@
-"""A fleet that renews leases.
+"""A simulated fleet of sidecars that renew their leases.
 
     python -m rescind_lab.bench.processes.heartbeat_load PARAMETERS COUNT SECONDS
 
-Each instance sends one heartbeat every SECONDS, under the MAC of its own secret. The heartbeats are
-evenly spread, and share one connection. A real sidecar for each instance would measure this
-machine.
+COUNT instances each send a heartbeat every SECONDS, with the MAC of their own secret. The
+heartbeats are evenly spread over time, and share one connection: thousands of real sidecars would
+overload the machine.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _STEP_S = 0.01
 
 
 class SimulatedInstance:
-    """One enrolled instance, which reports that it has applied all events."""
+    """An enrolled instance, which reports that it has applied all events."""
 
     def __init__(self, instance: bytes, master: bytes, at: Position) -> None:
         self._instance = instance
@@ -52,15 +52,15 @@ class SimulatedInstance:
         return signed_envelope.encode(SignedEnvelope(content, self._instance, tag))
 
 
-def _parameters() -> dict[str, str]:
+def _read_parameters() -> dict[str, str]:
     """Read the parameters from a file: a key and a password must not be in argv."""
     parameters: dict[str, str] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     return parameters
 
 
 async def _main(stop: Stop) -> None:
-    parameters = _parameters()
-    number, every_s = int(sys.argv[2]), float(sys.argv[3])
+    parameters = _read_parameters()
+    number, interval_s = int(sys.argv[2]), float(sys.argv[3])
     at = Position(
         int(parameters["epoch"]), int(parameters["seq"]), bytes.fromhex(parameters["head"])
     )
@@ -71,11 +71,13 @@ async def _main(stop: Stop) -> None:
         [SimulatedInstance(each, bytes.fromhex(parameters["master"]), at) for each in instances]
     )
     async with nats_connection.connection(parameters["nats"], name="rescind-bench") as client:
-        inbox = client.new_inbox()  # replies are not read: table `leases` shows what counted
+        inbox = (
+            client.new_inbox()
+        )  # replies are not read: table `leases` shows the counted heartbeats
         ready_line.announce(instances=number)
         began_ns, sent = clock.monotonic_raw_ns(), 0
         while not stop.requested:
-            due = int((clock.monotonic_raw_ns() - began_ns) / 1e9 * number / every_s)
+            due = int((clock.monotonic_raw_ns() - began_ns) / 1e9 * number / interval_s)
             for _ in range(due - sent):
                 await client.publish(
                     nats_subjects.HEARTBEAT, next(fleet).next_heartbeat(), reply=inbox

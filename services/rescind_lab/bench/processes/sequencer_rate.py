@@ -1,10 +1,10 @@
-"""The rate at which the sequencer commits, measured alone.
+"""Measure the rate at which the sequencer commits, without other load.
 
     python -m rescind_lab.bench.processes.sequencer_rate REVOCATIONS
 
-REVOCATIONS commands wait at its queue, as those of a batch call do. Announcements are encoded, but
-not published. The ready line contains the time that the commits took. RESCIND_POSTGRES_DSN names a
-ledger that the measurement may fill.
+The queue of the sequencer contains many commands, as with a batch call. Announcements are encoded,
+but not published. The ready line contains the time of REVOCATIONS commits. RESCIND_POSTGRES_DSN
+names a ledger to which the measurement adds events.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from rescind_runtime.clock import SystemClock
 from rescind_runtime.crypto.signing import Keyring
 from rescind_runtime.supervise import Stop
 
-_CALLERS = 4 * MAX_BATCH
+_CONCURRENT_COMMANDS = 4 * MAX_BATCH
 
 
 class _SilentAnnouncer:
@@ -47,7 +47,7 @@ class _SilentAnnouncer:
         events.encode_batch(batch, self._sign)
 
 
-def _command(number: int) -> LedgerCommand:
+def _build_command(number: int) -> LedgerCommand:
     name = f"{os.getpid()}-{number}"
     return LedgerCommand(
         idempotency=IdempotentRequest(
@@ -59,7 +59,7 @@ def _command(number: int) -> LedgerCommand:
                 now_ms=clock.wall_us() // 1000,
                 entropy=secrets.token_bytes(public_ids.ENTROPY_BYTES),
             ),
-            selector=Selector((Handle(f"tree:tok_nobody-{name}"),)),
+            selector=Selector((Handle(f"tree:tok_none-{name}"),)),
             effect=Effect.REVOKE,
             reason="a measurement",
             actor="admin:bench",
@@ -68,21 +68,18 @@ def _command(number: int) -> LedgerCommand:
     )
 
 
-async def _commit(sequencer: Sequencer, count: int) -> float:
-    """Commit commands in many tasks, one after the other in each.
+async def _commit_all(sequencer: Sequencer, count: int) -> float:
+    """Commit commands in many concurrent tasks, and return the time of all, in seconds."""
+    commands = iter([_build_command(number) for number in range(count)])
 
-    Return the time that it took, in seconds.
-    """
-    commands = iter([_command(number) for number in range(count)])
-
-    async def call() -> None:
+    async def commit_remaining() -> None:
         for command in commands:
             await sequencer.commit(command)
 
     began_ns = clock.monotonic_raw_ns()
-    async with asyncio.TaskGroup() as callers:
-        for _ in range(_CALLERS):
-            callers.create_task(call())
+    async with asyncio.TaskGroup() as group:
+        for _ in range(_CONCURRENT_COMMANDS):
+            group.create_task(commit_remaining())
     return (clock.monotonic_raw_ns() - began_ns) / 1e9
 
 
@@ -102,9 +99,9 @@ async def _main(_stop: Stop) -> None:
             metrics=PrometheusMetrics(),
         )
         async with asyncio.TaskGroup() as tasks:
-            working = tasks.create_task(sequencer.run())
-            seconds = await _commit(sequencer, count)
-            working.cancel()
+            task = tasks.create_task(sequencer.run())
+            seconds = await _commit_all(sequencer, count)
+            task.cancel()
     ready_line.announce(pid=os.getpid(), revocations=count, seconds=seconds)
 
 

@@ -1,13 +1,13 @@
-"""Many thin sidecars in one process.
+"""Many thin sidecars in one process, which only acknowledge.
 
     python -m rescind_lab.bench.processes.thin_sidecars PARAMETERS COUNT
 
 PARAMETERS is a JSON file with the URL of NATS, and COUNT is the number of sidecars.
 
-Each has a NATS connection of its own, follows the hash chain over every batch, and acknowledges it
-under a MAC. It has no records and no table, and verifies no signature: a thousand verifications in
-one process would measure that process. The NATS protocol is implemented by hand: a client library
-for each of a thousand sidecars would measure the library.
+Each has its own NATS connection, verifies the hash chain of every batch, and acknowledges it with
+a MAC. It has no records and no table, and verifies no signature: a thousand verifications in one
+process would dominate the measured time. A thousand instances of a NATS client library would also
+dominate it, so the NATS protocol is implemented by hand.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from rescind.core import instance_mac
 from rescind.core.ledger import Position, replay
 from rescind.wire import events, heartbeat, nats_subjects, signed_envelope
 from rescind.wire.signed_envelope import SignedEnvelope
-from rescind_lab.errors import SceneError
+from rescind_lab.errors import LabError
 from rescind_runtime import ready_line, supervise
 from rescind_runtime.supervise import Stop
 
@@ -54,7 +54,7 @@ class ThinSidecar(asyncio.Protocol):
         self._transport.write(_LINE.join((b"CONNECT " + login, subscription, b"PING", b"")))
 
     def data_received(self, data: bytes) -> None:
-        """Consume whole lines and whole messages."""
+        """Process all complete lines and messages."""
         self._received += data
         while (end := self._received.find(_LINE)) >= 0:
             line = bytes(self._received[:end])
@@ -70,16 +70,16 @@ class ThinSidecar(asyncio.Protocol):
             elif line == b"PONG" and not self.subscribed.done():
                 self.subscribed.set_result(None)
             elif line.startswith(b"-ERR") and not self.subscribed.done():
-                self.subscribed.set_exception(SceneError(f"NATS refuses: {line.decode()}"))
+                self.subscribed.set_exception(LabError(f"NATS answered: {line.decode()}"))
             del self._received[:rest]
 
     def _acknowledge(self, payload: bytes) -> None:
-        """Follow a batch, and acknowledge its last position. Raises SceneError."""
+        """Verify the hash chain of a batch, and acknowledge its last position. Raises LabError."""
         batch = events.decode_batch(payload)
         start = Position(batch.epoch, batch.first_seq - 1, batch.before)
         reached = replay(start, batch.payloads)
         if reached.head != batch.after:
-            raise SceneError("a batch does not lead to its own head")
+            raise LabError("the hash chain of a batch does not end at its head")
         content = heartbeat.encode_ack(heartbeat.Ack(self._instance, next(self._counter), reached))
         tag = instance_mac.tag(self._secret, instance_mac.TO_AUTHORITY, content)
         ack = signed_envelope.encode(SignedEnvelope(content, self._instance, tag))
@@ -90,21 +90,21 @@ class ThinSidecar(asyncio.Protocol):
             self._transport.write(frame)
 
 
-def _parameters() -> dict[str, str]:
+def _read_parameters() -> dict[str, str]:
     """Read the parameters from a file, since a URL with a password must not be in argv."""
     parameters: dict[str, str] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     return parameters
 
 
 async def _main(stop: Stop) -> None:
-    where = urlsplit(_parameters()["nats"])
+    address = urlsplit(_read_parameters()["nats"])
     loop = asyncio.get_running_loop()
     sidecars: list[ThinSidecar] = []
     for _ in range(int(sys.argv[2])):
         _, sidecar = await loop.create_connection(
-            lambda: ThinSidecar(user=where.username or "", password=where.password or ""),
-            where.hostname or "127.0.0.1",
-            where.port or _PORT,
+            lambda: ThinSidecar(user=address.username or "", password=address.password or ""),
+            address.hostname or "127.0.0.1",
+            address.port or _PORT,
         )
         await sidecar.subscribed
         sidecars.append(sidecar)

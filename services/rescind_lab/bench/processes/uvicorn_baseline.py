@@ -1,9 +1,9 @@
-"""The usual alternative to `/verify`, written by hand.
+"""The alternative to `/verify`: the same endpoint, written by hand.
 
     python -m rescind_lab.bench.processes.uvicorn_baseline
 
-A bare ASGI application on uvicorn with httptools and uvloop, in one process, that checks with the
-same SDK and returns the same headers. RESCIND_SOCKET names the sidecar.
+An ASGI application on uvicorn with httptools and uvloop, in one process. It checks with the same
+SDK, and returns the same headers. RESCIND_SOCKET names the sidecar.
 """
 
 from typing import cast
@@ -48,7 +48,7 @@ class _Verify:
 
 async def _main(stop: Stop) -> None:
     verifier = Verifier.attach()
-    # Without the limits of the sidecar's own server, which would slow it.
+    # Without the limits that the sidecar's server sets: they would slow uvicorn.
     config = uvicorn.Config(
         _Verify(verifier),
         http="httptools",
@@ -64,4 +64,4 @@ async def _main(stop: Stop) -> None:
 
 
 if __name__ == "__main__":
-    supervise.run(_main, name="bench rival")
+    supervise.run(_main, name="bench baseline")

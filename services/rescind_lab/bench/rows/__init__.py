@@ -1,1 +1,1 @@
-"""The rows of the bench: each module measures both sides of one comparison."""
+"""The rows of the bench: each module measures the lines of one or two rows."""

@@ -1,4 +1,5 @@
--- Adds tokens $1 to $2 of a tree that nobody asks about, as issuing them would leave them.
+-- Insert tokens $1 to $2 of one delegation tree, in the form that issuance stores.
+-- No check reads them.
 INSERT INTO tokens (
     token_id, token_hash, kind, subject, scopes, audience, labels, handles, issued_at, issued_seq,
     expires_at, created_by

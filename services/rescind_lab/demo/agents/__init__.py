@@ -1,1 +1,1 @@
-"""`rescind demo agents`: one of several agents goes rogue, with the agents below it."""
+"""`rescind demo agents`: one of six agents goes rogue, with its descendants."""

@@ -1,4 +1,4 @@
-"""The agents: an orchestrator, two agents that it made, and the agents below those."""
+"""The agents: an orchestrator, and the agents to which it and its descendants delegated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from rescind.client.admin import AsyncAdmin, AsyncBearer
 from rescind.core.secret import Secret
 from rescind_lab.demo.service import SCOPE
-from rescind_lab.errors import SceneError
+from rescind_lab.errors import LabError
 
 _TTL_S = 600
 
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """One agent: its name in the scene, its subject, and its parent (None: an operator)."""
+    """One agent: its name, its subject, and the agent that delegated to it (None: the root)."""
 
     name: str
     subject: str
@@ -23,7 +23,7 @@ class Agent:
 
 _ROOT = "agent:orchestrator"
 
-FAMILY = (
+AGENTS = (
     Agent("orchestrator", _ROOT, 0),
     Agent("planner", f"{_ROOT}/planner", 1, "orchestrator"),
     Agent("scribe", f"{_ROOT}/planner/scribe", 2, "planner"),
@@ -36,18 +36,18 @@ ROGUE = "researcher"
 
 def subject_of(name: str) -> str:
     """Return the subject of an agent."""
-    return next(agent.subject for agent in FAMILY if agent.name == name)
+    return next(agent.subject for agent in AGENTS if agent.name == name)
 
 
 def is_hit(agent: Agent) -> bool:
-    """Return True if an agent is the rogue, or descends from it."""
+    """Return True if an agent is the rogue or its descendant."""
     return f"{agent.subject}/".startswith(f"{subject_of(ROGUE)}/")
 
 
 async def issue_tokens(admin: AsyncAdmin, authority: str) -> Mapping[str, Secret]:
-    """Delegate from agent to agent, each with its own token alone, and return their tokens."""
+    """Issue the root's token, delegate from agent to agent, and return the tokens by name."""
     secrets: dict[str, Secret] = {}
-    for agent in FAMILY:
+    for agent in AGENTS:
         if agent.parent is None:
             issued = await admin.issue(
                 subject=agent.subject, kind="agent", scopes=[SCOPE], ttl=_TTL_S
@@ -56,6 +56,6 @@ async def issue_tokens(admin: AsyncAdmin, authority: str) -> Mapping[str, Secret
             async with AsyncBearer(authority, secrets[agent.parent]) as parent:
                 issued = await parent.delegate(subject=agent.subject, scopes=[SCOPE])
         if issued.token is None:
-            raise SceneError("the authority took a new key for an old one")
+            raise LabError("the authority answered a new idempotency key with an old answer")
         secrets[agent.name] = issued.token
     return secrets

@@ -1,20 +1,20 @@
-"""Facts and claims about each agent after a narrow and a kill, from measured calls. Pure."""
+"""Compute facts and claims about each agent after narrowing and kill, from calls. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rescind.core.times import NS_PER_MS
-from rescind_lab.demo.agents.agent_tree import FAMILY, Agent, is_hit
+from rescind_lab.demo.agents.agent_tree import AGENTS, Agent, is_hit
 from rescind_lab.demo.calls import MeasuredCall
-from rescind_lab.demo.timeline import Assertion
+from rescind_lab.demo.timeline import MeasuredClaim
 
 _REVOKED, _LACKING = "revoked", "insufficient_scope"
 _UNAUTHENTICATED, _CONFLICT = 401, 409
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """A command, its commit and the arrival of its receipt (CLOCK_BOOTTIME in ns)."""
+class CommandTimes:
+    """When a command was committed, and when its receipt arrived (CLOCK_BOOTTIME in ns)."""
 
     commit_ns: int
     receipt_ns: int
@@ -22,11 +22,11 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusals:
-    """The HTTP statuses of two delegations: by a killed agent, and by the rogue's live parent."""
+class DelegationStatuses:
+    """The HTTP statuses of two delegations: by a killed agent, and by the rogue's parent."""
 
-    delegation: int
-    again: int
+    by_killed: int
+    by_parent: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class AgentLane:
     """The results of one agent. Times are in ms after the commit; None if it did not happen.
 
     Fields with "after" count calls that began after the receipt of the command. `stream_ms` is when
-    the agent's stream was ended, after the kill.
+    the agent's stream ended, in ms after the commit of the kill.
     """
 
     agent: str
@@ -54,17 +54,17 @@ class AgentLane:
     stream_ms: float | None
 
 
-def lanes(
+def build_lanes(
     calls: Sequence[MeasuredCall],
     ended_ns: Mapping[str, int | None],
-    narrowed: Moment,
-    killed: Moment,
+    narrowed: CommandTimes,
+    killed: CommandTimes,
     *,
     narrowed_at: str,
 ) -> tuple[AgentLane, ...]:
     """Summarise the calls of each agent; a call counts by when it began."""
     return tuple(
-        _lane(
+        _build_lane(
             agent,
             [call for call in calls if call.token == agent.name],
             ended_ns[agent.name],
@@ -72,51 +72,55 @@ def lanes(
             killed,
             narrowed_at=narrowed_at,
         )
-        for agent in FAMILY
+        for agent in AGENTS
     )
 
 
-def claims(
-    lanes: Sequence[AgentLane], refusals: Refusals, *, narrowed_at: str
-) -> tuple[Assertion, ...]:
+def check_claims(
+    lanes: Sequence[AgentLane], statuses: DelegationStatuses, *, narrowed_at: str
+) -> tuple[MeasuredClaim, ...]:
     """Return the claims, and whether the measurement confirms each.
 
     A claim about something that was not measured does not hold.
     """
     hit = [lane for lane in lanes if lane.hit]
-    spared = [lane for lane in lanes if not lane.hit]
-    began = sum(lane.killed_after for lane in hit)
+    others = [lane for lane in lanes if not lane.hit]
+    narrowed = sum(lane.narrowed_after for lane in hit)
+    narrowed_accepted = sum(lane.narrowed_accepted_after for lane in hit)
+    killed = sum(lane.killed_after for lane in hit)
+    killed_accepted = sum(lane.killed_accepted_after for lane in hit)
     streams_ms = [lane.stream_ms for lane in hit if lane.stream_ms is not None]
-    longest = f"{max(streams_ms):.0f} ms" if streams_ms else "no time that was measured"
+    longest = f"{max(streams_ms):.0f} ms" if streams_ms else "a time that was not measured"
     return (
-        Assertion(
-            f"narrowed: the rogue and what came of it did nothing at {narrowed_at} any more",
+        MeasuredClaim(
+            f"narrowed: the rogue and its descendants began {narrowed} calls to {narrowed_at} "
+            f"after the receipt; {narrowed_accepted} were accepted",
             all(lane.narrowed_after > 0 and not lane.narrowed_accepted_after for lane in hit),
         ),
-        Assertion(
-            "and went on elsewhere without a denial",
+        MeasuredClaim(
+            "narrowed: the other services denied none of their calls",
             all(lane.elsewhere_after > 0 and not lane.elsewhere_denied_after for lane in hit),
         ),
-        Assertion(
-            f"killed: {began} calls of theirs began after the receipt, everywhere; 0 were accepted",
-            all(_denied_after_kill(lane) for lane in hit),
+        MeasuredClaim(
+            f"killed: they began {killed} calls after the receipt; {killed_accepted} were accepted",
+            all(_is_denied_after_kill(lane) for lane in hit),
         ),
-        Assertion(
-            f"their {len(hit)} idle streams were broken off within {longest} of the commit",
+        MeasuredClaim(
+            f"killed: their {len(hit)} idle streams ended within {longest} of the commit",
             len(streams_ms) == len(hit) and min(streams_ms) > 0,
         ),
-        Assertion(
-            "a dead agent hands nothing on, and its live maker cannot make it again",
-            (refusals.delegation, refusals.again) == (_UNAUTHENTICATED, _CONFLICT),
+        MeasuredClaim(
+            "a killed agent cannot delegate, and the rogue's parent cannot delegate to it again",
+            (statuses.by_killed, statuses.by_parent) == (_UNAUTHENTICATED, _CONFLICT),
         ),
-        Assertion(
-            f"the {len(spared)} innocents went on without a single denial, their streams open",
-            all(_undisturbed(lane) for lane in spared),
+        MeasuredClaim(
+            f"the {len(others)} other agents: no call was denied, and no stream ended",
+            all(_is_unaffected(lane) for lane in others),
         ),
     )
 
 
-def _denied_after_kill(lane: AgentLane) -> bool:
+def _is_denied_after_kill(lane: AgentLane) -> bool:
     return (
         lane.killed_after > 0
         and not lane.killed_accepted_after
@@ -124,22 +128,22 @@ def _denied_after_kill(lane: AgentLane) -> bool:
     )
 
 
-def _undisturbed(lane: AgentLane) -> bool:
+def _is_unaffected(lane: AgentLane) -> bool:
     return lane.calls > 0 and not lane.denied and lane.stream_ms is None
 
 
-def _lane(
+def _build_lane(
     agent: Agent,
     calls: Sequence[MeasuredCall],
     ended_ns: int | None,
-    narrowed: Moment,
-    killed: Moment,
+    narrowed: CommandTimes,
+    killed: CommandTimes,
     *,
     narrowed_at: str,
 ) -> AgentLane:
     between = [c for c in calls if narrowed.receipt_ns < c.began_ns < killed.commit_ns]
-    there = [call for call in between if call.service == narrowed_at]
-    elsewhere = [call for call in between if call.service != narrowed_at]
+    at_narrowed = [call for call in between if call.service == narrowed_at]
+    at_others = [call for call in between if call.service != narrowed_at]
     after = [call for call in calls if call.began_ns > killed.receipt_ns]
     return AgentLane(
         agent=agent.name,
@@ -148,10 +152,10 @@ def _lane(
         calls=len(calls),
         denied=sum(not call.accepted for call in calls),
         narrowed_ms=_first_ms(calls, _LACKING, narrowed),
-        narrowed_after=len(there),
-        narrowed_accepted_after=sum(call.accepted for call in there),
-        elsewhere_after=len(elsewhere),
-        elsewhere_denied_after=sum(not call.accepted for call in elsewhere),
+        narrowed_after=len(at_narrowed),
+        narrowed_accepted_after=sum(call.accepted for call in at_narrowed),
+        elsewhere_after=len(at_others),
+        elsewhere_denied_after=sum(not call.accepted for call in at_others),
         revoked_ms=_first_ms(calls, _REVOKED, killed),
         killed_after=len(after),
         killed_accepted_after=sum(call.accepted for call in after),
@@ -160,6 +164,6 @@ def _lane(
     )
 
 
-def _first_ms(calls: Sequence[MeasuredCall], reason: str, moment: Moment) -> float | None:
+def _first_ms(calls: Sequence[MeasuredCall], reason: str, command: CommandTimes) -> float | None:
     began = [call.began_ns for call in calls if call.reason == reason]
-    return (min(began) - moment.commit_ns) / NS_PER_MS if began else None
+    return (min(began) - command.commit_ns) / NS_PER_MS if began else None

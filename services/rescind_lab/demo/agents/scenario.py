@@ -1,7 +1,6 @@
-"""Run the scenario of a rogue agent, and of the agents below it.
+"""Run the scenario of a rogue agent and its descendants: narrow it, and then kill it.
 
-The agent is narrowed, and then killed. Everything is real, as in the demo. Only the operator acts.
-No agent is notified.
+Nothing is simulated, as in the demo. Only the operator sends commands. No agent is notified.
 """
 
 import asyncio
@@ -10,13 +9,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from rescind.client.admin import AsyncBearer, ProblemError, RevocationDetails
-from rescind_lab.demo import environment
+from rescind_lab.demo import system
 from rescind_lab.demo.agents import agent_tree, findings, streams
 from rescind_lab.demo.agents.agent_tree import ROGUE
-from rescind_lab.demo.agents.findings import AgentLane, Moment, Refusals
+from rescind_lab.demo.agents.findings import AgentLane, CommandTimes, DelegationStatuses
 from rescind_lab.demo.calls import MeasuredCall
-from rescind_lab.demo.timeline import Assertion
-from rescind_lab.errors import SceneError
+from rescind_lab.demo.timeline import MeasuredClaim
+from rescind_lab.errors import LabError
 from rescind_runtime import clock
 
 NARROWED = "mail"
@@ -32,33 +31,33 @@ _TIMEOUT_S = 15.0
 class AgentsOutcome:
     """The outcome of the scenario."""
 
-    narrowed: Moment
-    killed: Moment
+    narrowed: CommandTimes
+    killed: CommandTimes
     calls: tuple[MeasuredCall, ...]
     lanes: tuple[AgentLane, ...]
-    claims: tuple[Assertion, ...]
+    claims: tuple[MeasuredClaim, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether every claim was measured to hold."""
+        """Whether the measurement confirms every claim."""
         return all(claim.holds for claim in self.claims)
 
 
-async def play(environ: Mapping[str, str], *, show_step: Callable[[str], None]) -> AgentsOutcome:
+async def run(environ: Mapping[str, str], *, show_step: Callable[[str], None]) -> AgentsOutcome:
     """Run the scenario in a directory that is deleted afterwards. Raises RescindError."""
     async with (
-        environment.running(environ, show_step=show_step) as here,
-        here.admin(timeout_s=_TIMEOUT_S) as admin,
+        system.run_system(environ, show_step=show_step) as demo,
+        demo.admin(timeout_s=_TIMEOUT_S) as admin,
     ):
-        show_step("an orchestrator makes agents, which make others")
-        secrets = await agent_tree.issue_tokens(admin, here.system.authority)
+        show_step("an orchestrator delegates to agents, which delegate further")
+        secrets = await agent_tree.issue_tokens(admin, demo.system.authority)
         async with (
-            environment.calling(here, secrets, show_step=show_step) as traffic,
-            streams.opened(traffic.services[STREAMING], secrets) as opened,
+            system.run_agent(demo, secrets, show_step=show_step) as agent,
+            streams.open_streams(agent.services[STREAMING], secrets) as opened,
         ):
             await asyncio.sleep(_BEFORE_S)
             show_step(f"{ROGUE} is narrowed")
-            narrowed = _moment(
+            narrowed = _read_command_times(
                 await admin.narrow(
                     f"chain:{agent_tree.subject_of(ROGUE)}",
                     remove=[f"work:{NARROWED}"],
@@ -69,39 +68,48 @@ async def play(environ: Mapping[str, str], *, show_step: Callable[[str], None]) 
             await asyncio.sleep(_BETWEEN_S)
             show_step(f"{ROGUE} is killed")
             subject = agent_tree.subject_of(ROGUE)
-            killed = _moment(await admin.kill(subject, reason="it did not stop", wait=True))
+            killed = _read_command_times(
+                await admin.kill(subject, reason="it did not stop", wait=True)
+            )
             async with (
-                AsyncBearer(here.system.authority, secrets["fetcher"]) as killed_agent,
-                AsyncBearer(here.system.authority, secrets["orchestrator"]) as parent,
+                AsyncBearer(demo.system.authority, secrets["fetcher"]) as killed_agent,
+                AsyncBearer(demo.system.authority, secrets["orchestrator"]) as parent,
             ):
-                refusals = await _refusals(killed_agent, parent)
+                statuses = await _request_delegations(killed_agent, parent)
             await asyncio.sleep(_AFTER_S)
             ended_ns = {each.agent: each.ended_ns for each in opened}
-    calls = tuple(traffic.made)
-    lanes = findings.lanes(calls, ended_ns, narrowed, killed, narrowed_at=NARROWED)
-    claims = findings.claims(lanes, refusals, narrowed_at=NARROWED)
+    calls = tuple(agent.calls)
+    lanes = findings.build_lanes(calls, ended_ns, narrowed, killed, narrowed_at=NARROWED)
+    claims = findings.check_claims(lanes, statuses, narrowed_at=NARROWED)
     return AgentsOutcome(narrowed, killed, calls, lanes, claims)
 
 
-def _moment(done: RevocationDetails) -> Moment:
+def _read_command_times(answer: RevocationDetails) -> CommandTimes:
     answered_ns = clock.boottime_ns()
-    if done["receipt"] is None:
-        raise SceneError("there was no receipt in time")
-    return Moment(environment.boottime_ns(done["receipt"]["committed_at"]), answered_ns, done["id"])
-
-
-async def _refusals(killed_agent: AsyncBearer, parent: AsyncBearer) -> Refusals:
-    """Request two delegations, and return their statuses.
-
-    A killed agent requests the first; the rogue's live parent requests the rogue again.
-    """
-    return Refusals(
-        delegation=await _delegation(killed_agent, f"{agent_tree.subject_of('fetcher')}/heir"),
-        again=await _delegation(parent, agent_tree.subject_of(ROGUE)),
+    if answer["receipt"] is None:
+        raise LabError("no receipt arrived in time")
+    return CommandTimes(
+        system.to_boottime_ns(answer["receipt"]["committed_at"]), answered_ns, answer["id"]
     )
 
 
-async def _delegation(bearer: AsyncBearer, subject: str) -> int:
+async def _request_delegations(
+    killed_agent: AsyncBearer, parent: AsyncBearer
+) -> DelegationStatuses:
+    """Request two delegations, and return their statuses.
+
+    A killed agent requests the first. The rogue's parent, which is not killed, requests the second,
+    to the rogue.
+    """
+    return DelegationStatuses(
+        by_killed=await _request_delegation(
+            killed_agent, f"{agent_tree.subject_of('fetcher')}/heir"
+        ),
+        by_parent=await _request_delegation(parent, agent_tree.subject_of(ROGUE)),
+    )
+
+
+async def _request_delegation(bearer: AsyncBearer, subject: str) -> int:
     """Request a delegation to a subject, and return the status of the answer."""
     try:
         await bearer.delegate(subject=subject)

@@ -1,1 +1,1 @@
-"""The partition: one sidecar is cut off from every authority while a token is revoked."""
+"""`rescind demo partition`: one sidecar is cut off from all servers while a token is revoked."""

@@ -1,4 +1,4 @@
-"""Facts and claims about each service in a partition, from measured calls. Pure."""
+"""Compute facts and claims about each service in a partition, from measured calls. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 from rescind.core.times import NS_PER_MS, NS_PER_S
 from rescind_lab.demo.calls import MeasuredCall
-from rescind_lab.demo.timeline import Assertion
+from rescind_lab.demo.timeline import MeasuredClaim
 
 _NO_LEASE, _REVOKED = "no_lease", "revoked"
 
@@ -17,13 +17,13 @@ class PartitionTimes:
 
     cut_ns: int
     commit_ns: int
-    lapse_ns: int  # the latest: the end of a lease requested just before the cut
-    receipt_ns: int  # when the answer arrived
+    lapse_ns: int  # the latest time: the end of a lease that was requested just before the cut
+    receipt_ns: int  # when the receipt arrived
     healed_ns: int
 
     @property
     def lease_s(self) -> float:
-        """How long after the cut a lease may last, in seconds."""
+        """The longest time from the cut to the end of the lease, in seconds."""
         return (self.lapse_ns - self.cut_ns) / NS_PER_S
 
 
@@ -32,8 +32,8 @@ class PartitionLane:
     """The results of one service. Times are in ms after the commit; None if it did not happen.
 
     `outcome` and `enforced_ms` are copied from the receipt. Fields concern the revoked token,
-    unless their name says otherwise; `reasons_while_cut` and `lapsed_…` (from the lapse until the
-    wire was healed) concern both tokens.
+    except those with `other` in their name. `reasons_while_cut` and `lapsed_…` (from the lapse
+    until the proxy was healed) concern both tokens.
     """
 
     service: str
@@ -55,9 +55,9 @@ class PartitionLane:
     other_accepted_again_ms: float | None
 
 
-def lanes(
+def build_lanes(
     calls: Sequence[MeasuredCall],
-    moments: PartitionTimes,
+    times: PartitionTimes,
     receipt: Mapping[str, Any],
     *,
     services: Sequence[str],
@@ -65,12 +65,12 @@ def lanes(
     revoked: str,
 ) -> tuple[PartitionLane, ...]:
     """Summarise the calls at each service; a call counts by when it began."""
-    named = {str(each["service"]): each for each in receipt["verifiers"]}
+    entries = {str(each["service"]): each for each in receipt["verifiers"]}
     return tuple(
-        _lane(
+        _build_lane(
             [call for call in calls if call.service == service],
-            moments,
-            named.get(service, {}),
+            times,
+            entries.get(service, {}),
             service=service,
             cut_off=service == cut_off,
             revoked=revoked,
@@ -79,49 +79,54 @@ def lanes(
     )
 
 
-def claims(lanes: Sequence[PartitionLane], moments: PartitionTimes) -> tuple[Assertion, ...]:
+def check_claims(
+    lanes: Sequence[PartitionLane], times: PartitionTimes
+) -> tuple[MeasuredClaim, ...]:
     """Return the claims, and whether the measurement confirms each.
 
     A claim about something that was not measured does not hold.
     """
     connected = [lane for lane in lanes if not lane.cut_off]
-    (alone,) = [lane for lane in lanes if lane.cut_off]
+    (isolated,) = [lane for lane in lanes if lane.cut_off]
     after = sum(lane.began_after_receipt for lane in lanes)
     accepted = sum(lane.accepted_after_receipt for lane in lanes)
     return (
-        Assertion(
-            "connected services accepted the revoked token before, and denied it after",
-            bool(connected) and all(_denied_after_accepted(lane) for lane in connected),
+        MeasuredClaim(
+            "connected services accepted the token before the revocation, and then denied it as "
+            "revoked",
+            bool(connected) and all(_is_denied_after_accepted(lane) for lane in connected),
         ),
-        Assertion(
-            f"{alone.service}, cut off and alive, went on accepting it, from memory",
-            alone.last_accepted_ms is not None and alone.last_accepted_ms > 0,
+        MeasuredClaim(
+            f"{isolated.service}, which was cut off, still accepted the token after the revocation",
+            isolated.last_accepted_ms is not None and isolated.last_accepted_ms > 0,
         ),
-        Assertion(
-            f"within {moments.lease_s:.1f} s of the cut its lease was over: "
-            "no_lease, for both tokens",
-            _lapsed(alone),
+        MeasuredClaim(
+            f"its lease ended within {times.lease_s:.1f} s of the cut, and it denied both tokens "
+            "with no_lease",
+            _is_lapsed(isolated),
         ),
-        Assertion(
-            f"the receipt came later, and says so: {alone.service} lapsed, others acknowledged",
-            _named_as_lapsed(alone, moments) and _acknowledged(connected),
+        MeasuredClaim(
+            f"then the receipt arrived; in it, {isolated.service} is lapsed and the others "
+            "acknowledged",
+            _is_reported_as_lapsed(isolated, times) and _all_acknowledged(connected),
         ),
-        Assertion(
-            f"{after} calls with it began after the receipt, everywhere; {accepted} were accepted",
-            all(_denied_after_receipt(lane) for lane in lanes),
+        MeasuredClaim(
+            f"{after} calls with that token began after the receipt; {accepted} were accepted",
+            all(_is_denied_after_receipt(lane) for lane in lanes),
         ),
-        Assertion(
-            "the other token was never denied at a connected service",
+        MeasuredClaim(
+            "connected services accepted the other token in every call",
             all(lane.other_calls > 0 and lane.other_denied == 0 for lane in connected),
         ),
-        Assertion(
-            f"healed, {alone.service} came back by itself: one token revoked, the other accepted",
-            _recovered(alone, moments),
+        MeasuredClaim(
+            f"healed, {isolated.service} denied the revoked token as revoked, and accepted the "
+            "other",
+            _has_recovered(isolated, times),
         ),
     )
 
 
-def _denied_after_accepted(lane: PartitionLane) -> bool:
+def _is_denied_after_accepted(lane: PartitionLane) -> bool:
     return (
         lane.last_accepted_ms is not None
         and lane.first_denied_ms is not None
@@ -130,23 +135,23 @@ def _denied_after_accepted(lane: PartitionLane) -> bool:
     )
 
 
-def _named_as_lapsed(lane: PartitionLane, moments: PartitionTimes) -> bool:
+def _is_reported_as_lapsed(lane: PartitionLane, times: PartitionTimes) -> bool:
     return (
         lane.outcome == "lapsed"
         and lane.first_denied_ms is not None
-        and lane.first_denied_ms < _ms(moments.receipt_ns, moments)
+        and lane.first_denied_ms < _to_ms(times.receipt_ns, times)
     )
 
 
-def _acknowledged(lanes: Sequence[PartitionLane]) -> bool:
+def _all_acknowledged(lanes: Sequence[PartitionLane]) -> bool:
     return all(lane.outcome == "acknowledged" for lane in lanes)
 
 
-def _denied_after_receipt(lane: PartitionLane) -> bool:
+def _is_denied_after_receipt(lane: PartitionLane) -> bool:
     return lane.began_after_receipt > 0 and lane.accepted_after_receipt == 0
 
 
-def _lapsed(lane: PartitionLane) -> bool:
+def _is_lapsed(lane: PartitionLane) -> bool:
     return (
         lane.lapsed_calls > 0
         and lane.lapsed_accepted == 0
@@ -155,8 +160,8 @@ def _lapsed(lane: PartitionLane) -> bool:
     )
 
 
-def _recovered(lane: PartitionLane, moments: PartitionTimes) -> bool:
-    healed_ms = _ms(moments.healed_ns, moments)
+def _has_recovered(lane: PartitionLane, times: PartitionTimes) -> bool:
+    healed_ms = _to_ms(times.healed_ns, times)
     return (
         lane.first_revoked_ms is not None
         and lane.first_revoked_ms > healed_ms
@@ -165,45 +170,45 @@ def _recovered(lane: PartitionLane, moments: PartitionTimes) -> bool:
     )
 
 
-def _lane(
-    here: Sequence[MeasuredCall],
-    moments: PartitionTimes,
-    verified: Mapping[str, Any],
+def _build_lane(
+    own_calls: Sequence[MeasuredCall],
+    times: PartitionTimes,
+    entry: Mapping[str, Any],
     *,
     service: str,
     cut_off: bool,
     revoked: str,
 ) -> PartitionLane:
-    hit = [call for call in here if call.token == revoked]
-    other = [call for call in here if call.token != revoked]
+    hit = [call for call in own_calls if call.token == revoked]
+    other = [call for call in own_calls if call.token != revoked]
     accepted = [call for call in hit if call.accepted]
     denied = [call for call in hit if not call.accepted]
-    after = [call for call in hit if call.began_ns > moments.receipt_ns]
-    while_cut = [call for call in here if moments.cut_ns <= call.began_ns < moments.healed_ns]
-    lapsed = [call for call in while_cut if cut_off and call.began_ns > moments.lapse_ns]
+    after = [call for call in hit if call.began_ns > times.receipt_ns]
+    while_cut = [call for call in own_calls if times.cut_ns <= call.began_ns < times.healed_ns]
+    lapsed = [call for call in while_cut if cut_off and call.began_ns > times.lapse_ns]
     other_denied = [call for call in other if not call.accepted]
     return PartitionLane(
         service=service,
         cut_off=cut_off,
-        last_accepted_ms=_ms_of(accepted, moments, last=True),
-        first_denied_ms=_ms_of(denied, moments),
-        first_revoked_ms=_ms_of([call for call in denied if call.reason == _REVOKED], moments),
+        last_accepted_ms=_find_ms(accepted, times, last=True),
+        first_denied_ms=_find_ms(denied, times),
+        first_revoked_ms=_find_ms([call for call in denied if call.reason == _REVOKED], times),
         reasons=tuple(sorted({call.reason for call in denied})),
         reasons_while_cut=tuple(sorted({call.reason for call in while_cut if not call.accepted})),
         lapsed_calls=len(lapsed),
         lapsed_accepted=sum(call.accepted for call in lapsed),
-        outcome=str(verified.get("outcome", "not named")),
-        enforced_ms=verified.get("latency_ms"),
+        outcome=str(entry.get("outcome", "not reported")),
+        enforced_ms=entry.get("latency_ms"),
         began_after_receipt=len(after),
         accepted_after_receipt=sum(call.accepted for call in after),
         other_calls=len(other),
         other_denied=len(other_denied),
-        other_denied_from_ms=_ms_of(other_denied, moments),
-        other_accepted_again_ms=_ms_of(_accepted_again(other), moments),
+        other_denied_from_ms=_find_ms(other_denied, times),
+        other_accepted_again_ms=_find_ms(_select_accepted_again(other), times),
     )
 
 
-def _accepted_again(calls: Sequence[MeasuredCall]) -> list[MeasuredCall]:
+def _select_accepted_again(calls: Sequence[MeasuredCall]) -> list[MeasuredCall]:
     """Return the calls that were accepted after the last denial; none if none was denied."""
     last_denial_ns = max((call.began_ns for call in calls if not call.accepted), default=None)
     if last_denial_ns is None:
@@ -211,16 +216,16 @@ def _accepted_again(calls: Sequence[MeasuredCall]) -> list[MeasuredCall]:
     return [call for call in calls if call.accepted and call.began_ns > last_denial_ns]
 
 
-def _ms_of(
-    calls: Sequence[MeasuredCall], moments: PartitionTimes, *, last: bool = False
+def _find_ms(
+    calls: Sequence[MeasuredCall], times: PartitionTimes, *, last: bool = False
 ) -> float | None:
     """Return when the first of the calls began, or the last.
 
     The time is in ms after the commit. It is None without calls.
     """
     began = [call.began_ns for call in calls]
-    return None if not began else _ms(max(began) if last else min(began), moments)
+    return None if not began else _to_ms(max(began) if last else min(began), times)
 
 
-def _ms(moment_ns: int, moments: PartitionTimes) -> float:
-    return (moment_ns - moments.commit_ns) / NS_PER_MS
+def _to_ms(moment_ns: int, times: PartitionTimes) -> float:
+    return (moment_ns - times.commit_ns) / NS_PER_MS

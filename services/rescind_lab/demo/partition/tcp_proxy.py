@@ -1,9 +1,8 @@
-"""Forward one sidecar's TCP connections through a wire that can be cut.
+"""A TCP proxy in this process, for the connections of one sidecar, that can be cut.
 
-This process forwards the data. A wire that is cut acts as a network that loses every packet, both
-ways. Connections stay open, and data that is sent into them stays in a buffer. Neither side is
-notified, not even if the other side hangs up. After the wire is healed, the buffered data arrives
-late, as with TCP.
+A proxy that is cut acts like a network that loses every packet in both directions. Connections stay
+open, and sent data stays in a buffer. Neither side is notified, even if the other side closes its
+connection. After the proxy is healed, the buffered data arrives late, as with TCP.
 """
 
 import asyncio
@@ -15,8 +14,8 @@ from urllib.parse import urlsplit
 _CHUNK_BYTES = 65_536
 
 
-class Wire:
-    """One sidecar's connections to the other parts, which are cut and healed together."""
+class TcpProxy:
+    """The routes of one sidecar to the servers, which are cut and healed together."""
 
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self._tasks = tasks
@@ -24,18 +23,18 @@ class Wire:
         self._healed = asyncio.Event()
         self._healed.set()
 
-    def through(self, url: str) -> str:
-        """Open a route through the wire to a URL, and return the URL of its near end."""
-        where = urlsplit(url)
-        if where.hostname is None or where.port is None:
-            raise ValueError("only a URL with host and port leads through a wire")
+    def open_route(self, url: str) -> str:
+        """Open a route to a URL, and return the URL of its near end."""
+        address = urlsplit(url)
+        if address.hostname is None or address.port is None:
+            raise ValueError("the proxy needs a URL with a host and a port")
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setblocking(False)
-        far = (where.hostname, where.port)
+        far = (address.hostname, address.port)
         self._routes.append(self._tasks.create_task(self._accept(listener, far)))
-        user, at, _ = where.netloc.rpartition("@")
+        user, at, _ = address.netloc.rpartition("@")
         near = f"{user}{at}127.0.0.1:{listener.getsockname()[1]}"
-        return where._replace(netloc=near).geturl()
+        return address._replace(netloc=near).geturl()
 
     @contextlib.contextmanager
     def cut(self) -> Generator[None]:
@@ -46,7 +45,7 @@ class Wire:
         finally:
             self._healed.set()
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Stop listening, and close every connection."""
         for route in self._routes:
             route.cancel()
@@ -61,16 +60,16 @@ class Wire:
 
     async def _connect(self, near: socket.socket, far: tuple[str, int]) -> None:
         await self._healed.wait()
-        with near, contextlib.suppress(OSError):  # no listener: hang up, as the far end would
-            there = await asyncio.open_connection(*far)
-            here = await asyncio.open_connection(sock=near)
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._forward(here[0], there[1]))
-                both.create_task(self._forward(there[0], here[1]))
+        with near, contextlib.suppress(OSError):  # no listener at the far end: close the near end
+            far_reader, far_writer = await asyncio.open_connection(*far)
+            near_reader, near_writer = await asyncio.open_connection(sock=near)
+            async with asyncio.TaskGroup() as directions:
+                directions.create_task(self._forward(near_reader, far_writer))
+                directions.create_task(self._forward(far_reader, near_writer))
 
     async def _forward(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         try:
-            with contextlib.suppress(OSError):  # a reset is an end like any other
+            with contextlib.suppress(OSError):  # a reset ends a connection too
                 while chunk := await self._read(source):
                     target.write(chunk)
                     await target.drain()
@@ -80,7 +79,7 @@ class Wire:
     async def _read(self, source: asyncio.StreamReader) -> bytes:
         """Return the received bytes, or none at the end.
 
-        While the wire is cut, the call does not return.
+        The call does not return while the proxy is cut.
         """
         try:
             chunk = await source.read(_CHUNK_BYTES)
@@ -91,9 +90,9 @@ class Wire:
 
 
 @contextlib.asynccontextmanager
-async def running() -> AsyncGenerator[Wire]:
+async def run_proxy() -> AsyncGenerator[TcpProxy]:
     """Run a proxy for the block."""
     async with asyncio.TaskGroup() as tasks:
-        wire = Wire(tasks)
-        yield wire
-        wire.end()
+        proxy = TcpProxy(tasks)
+        yield proxy
+        proxy.close()

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from rescind_lab.bench import plot, report, table
-from rescind_lab.bench.comparison import Judged, Line, Measured, Statistic, Target, judge
-from rescind_lab.bench.samples import Samples, Unit, in_turns, ratio
+from rescind_lab.bench.comparison import Line, LineResult, Measurement, Statistic, Target, compare
+from rescind_lab.bench.measurement import measure_in_turns
+from rescind_lab.bench.samples import Samples, Unit, compute_ratio
 
 FASTER = Target(Statistic.RATIO, 50, at_least=True)
 
@@ -29,9 +30,9 @@ def test_the_best_time_is_the_lowest_and_the_best_rate_the_highest() -> None:
 
 
 def test_a_ratio_states_how_many_times_better_rescind_is() -> None:
-    assert ratio(us(2, 4), us(100, 300)) == 50
-    assert ratio(per_s(30_000, 20_000), per_s(10_000, 5_000)) == 3
-    assert ratio(us(4), us(2)) == 0.5
+    assert compute_ratio(us(2, 4), us(100, 300)) == 50
+    assert compute_ratio(per_s(30_000, 20_000), per_s(10_000, 5_000)) == 3
+    assert compute_ratio(us(4), us(2)) == 0.5
 
 
 @pytest.mark.parametrize(("share", "figure"), [(0.5, 50), (0.99, 99), (1.0, 100), (0.0, 1)])
@@ -46,7 +47,7 @@ async def test_both_sides_are_measured_in_turns() -> None:
         order.append(name)
         return figure
 
-    timed = await in_turns(
+    timed = await measure_in_turns(
         {"ours": lambda: side("ours", 1.0), "theirs": lambda: side("theirs", 2.0)},
         rounds=3,
         unit=Unit.US,
@@ -66,26 +67,28 @@ async def test_both_sides_are_measured_in_turns() -> None:
     ],
 )
 def test_a_target_is_compared_with_its_number(target: Target, met: bool) -> None:
-    judged = judge(Line("k", "says", "them", (target,)), Measured(us(2, 3, 9), us(100)))
+    judged = compare(Line("k", "says", "them", (target,)), Measurement(us(2, 3, 9), us(100)))
     assert judged.met == {target: met}
     assert judged.ok is met
 
 
 def test_a_line_that_missed_one_of_two_targets_counts_as_missed() -> None:
     targets = (FASTER, Target(Statistic.BEST, 1, at_least=False))
-    assert judge(Line("k", "says", "them", targets), Measured(us(2), us(100))).ok is False
-    assert judge(Line("k", "says", "them"), Measured(us(2), us(100))).ok is None
+    assert compare(Line("k", "says", "them", targets), Measurement(us(2), us(100))).ok is False
+    assert compare(Line("k", "says", "them"), Measurement(us(2), us(100))).ok is None
 
 
 def test_a_target_on_a_ratio_without_an_alternative_is_missed() -> None:
-    assert judge(Line("k", "says", None, (FASTER,)), Measured(us(2))).ok is False
+    assert compare(Line("k", "says", None, (FASTER,)), Measurement(us(2))).ok is False
 
 
-def lines() -> list[Judged]:
+def lines() -> list[LineResult]:
     return [
-        judge(Line("fast", "fast", "them", (FASTER,)), Measured(us(1, 2), us(90, 80), "a note")),
-        judge(Line("slow", "slow", "them", (FASTER,)), Measured(per_s(10), per_s(10))),
-        judge(Line("free", "free"), Measured(Samples(Unit.MB, (12.5,)))),
+        compare(
+            Line("fast", "fast", "them", (FASTER,)), Measurement(us(1, 2), us(90, 80), "a note")
+        ),
+        compare(Line("slow", "slow", "them", (FASTER,)), Measurement(per_s(10), per_s(10))),
+        compare(Line("free", "free"), Measurement(Samples(Unit.MB, (12.5,)))),
     ]
 
 
@@ -114,7 +117,7 @@ def test_the_document_holds_every_figure_and_what_follows_from_them() -> None:
 def test_the_table_puts_the_ratio_first_and_marks_missed_targets(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    report.show(lines())
+    report.print_table(lines())
     head, fast, slow, free, *rest = capsys.readouterr().out.splitlines()
     assert head.startswith("RATIO")
     assert fast.startswith("80.0")
@@ -137,8 +140,8 @@ def test_rows_and_lines_have_one_name_each() -> None:
     keys = [line.key for row in table.ROWS for line in row.lines]
     assert len(names) == len(set(names))
     assert len(keys) == len(set(keys))
-    assert [row.name for row in table.named(["http", "check"])] == ["check", "http"]
-    assert table.named([]) == table.ROWS
+    assert [row.name for row in table.select_rows(["http", "check"])] == ["check", "http"]
+    assert table.select_rows([]) == table.ROWS
 
 
 def test_every_line_names_a_target_or_an_alternative_or_belongs_to_one_that_does() -> None:

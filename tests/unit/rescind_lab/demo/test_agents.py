@@ -1,44 +1,49 @@
-"""What the agents' scene claims: each sentence fails when the measurement does not bear it out."""
+"""Each claim of `rescind demo agents` fails if the measurement does not confirm it."""
 
 import pytest
 
-from rescind_lab.demo.agents.agent_tree import FAMILY, is_hit
-from rescind_lab.demo.agents.findings import Moment, Refusals, claims, lanes
+from rescind_lab.demo.agents.agent_tree import AGENTS, is_hit
+from rescind_lab.demo.agents.findings import (
+    CommandTimes,
+    DelegationStatuses,
+    build_lanes,
+    check_claims,
+)
 from rescind_lab.demo.calls import MeasuredCall
 
 MS = 1_000_000
-NARROWED = Moment(1_000 * MS, 1_010 * MS, "rev_1")
-KILLED = Moment(2_000 * MS, 2_010 * MS, "rev_2")
-GOOD = Refusals(401, 409)
+NARROWED = CommandTimes(1_000 * MS, 1_010 * MS, "rev_1")
+KILLED = CommandTimes(2_000 * MS, 2_010 * MS, "rev_2")
+GOOD = DelegationStatuses(401, 409)
 
 
 def calls() -> list[MeasuredCall]:
-    """Give one call of each agent at each service in each part of the story, as they should go."""
-    made: list[MeasuredCall] = []
-    for agent in FAMILY:
+    """Return one correct call of each agent, at each service, in each phase."""
+    measured: list[MeasuredCall] = []
+    for agent in AGENTS:
         for service in ("search", "mail"):
-            for began_ms, part in ((500, "before"), (1_500, "between"), (2_500, "after")):
+            for began_ms, phase in ((500, "before"), (1_500, "between"), (2_500, "after")):
                 reason = ""
-                if is_hit(agent) and part == "after":
+                if is_hit(agent) and phase == "after":
                     reason = "revoked"
-                elif is_hit(agent) and part == "between" and service == "mail":
+                elif is_hit(agent) and phase == "between" and service == "mail":
                     reason = "insufficient_scope"
                 status = 200 if not reason else 401
-                made.append(MeasuredCall(service, agent.name, began_ms * MS, 0, status, reason))
-    return made
+                measured.append(MeasuredCall(service, agent.name, began_ms * MS, 0, status, reason))
+    return measured
 
 
 def ended() -> dict[str, int | None]:
-    return {agent.name: 2_005 * MS if is_hit(agent) else None for agent in FAMILY}
+    return {agent.name: 2_005 * MS if is_hit(agent) else None for agent in AGENTS}
 
 
 def held(
-    made: list[MeasuredCall],
+    measured: list[MeasuredCall],
     ended_ns: dict[str, int | None] | None = None,
-    refusals: Refusals = GOOD,
+    statuses: DelegationStatuses = GOOD,
 ) -> list[bool]:
-    found = lanes(made, ended_ns or ended(), NARROWED, KILLED, narrowed_at="mail")
-    return [claim.holds for claim in claims(found, refusals, narrowed_at="mail")]
+    lanes = build_lanes(measured, ended_ns or ended(), NARROWED, KILLED, narrowed_at="mail")
+    return [claim.holds for claim in check_claims(lanes, statuses, narrowed_at="mail")]
 
 
 def changed(place: tuple[str, str, int], status: int, reason: str) -> list[MeasuredCall]:
@@ -83,5 +88,5 @@ def test_a_stream_that_continued_ended_early_or_was_not_to_end_breaks_its_claim(
 
 
 def test_a_killed_agent_that_can_delegate_breaks_its_claim() -> None:
-    assert held(calls(), refusals=Refusals(201, 409))[4] is False
-    assert held(calls(), refusals=Refusals(401, 201))[4] is False
+    assert held(calls(), statuses=DelegationStatuses(201, 409))[4] is False
+    assert held(calls(), statuses=DelegationStatuses(401, 201))[4] is False

@@ -1,4 +1,4 @@
-"""The partition claims only what it measured, and its wire loses nothing but time."""
+"""The partition claims only what it measured, and its proxy delays data, and loses none."""
 
 import asyncio
 from typing import Any
@@ -46,10 +46,10 @@ GOOD = [
 
 
 def holds(calls: list[MeasuredCall], receipt: dict[str, Any] = RECEIPT) -> list[bool]:
-    lanes = findings.lanes(
+    lanes = findings.build_lanes(
         calls, MOMENTS, receipt, services=["near", "far"], cut_off="far", revoked="revoked"
     )
-    return [claim.holds for claim in findings.claims(lanes, MOMENTS)]
+    return [claim.holds for claim in findings.check_claims(lanes, MOMENTS)]
 
 
 def test_every_claim_holds_for_a_correct_partition() -> None:
@@ -93,13 +93,13 @@ async def test_a_cut_connection_is_silent_in_both_directions_and_delivers_late_o
 ):
     server = await asyncio.start_server(_until_it_hangs_up, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, tcp_proxy.running() as cable, asyncio.timeout(10):
-        near = cable.through(f"nats://user:word@127.0.0.1:{port}")
+    async with server, tcp_proxy.run_proxy() as proxy, asyncio.timeout(10):
+        near = proxy.open_route(f"nats://user:word@127.0.0.1:{port}")
         assert near.startswith("nats://user:word@127.0.0.1:")
         reader, writer = await asyncio.open_connection("127.0.0.1", int(near.rpartition(":")[2]))
         writer.write(b"one\n")
         assert await reader.readline() == b"ONE\n"
-        with cable.cut():
+        with proxy.cut():
             writer.write(b"two\n")
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(reader.readline(), 0.2)

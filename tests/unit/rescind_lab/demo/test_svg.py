@@ -6,8 +6,8 @@ from xml.etree import ElementTree as ET
 from rescind.client.admin import RevocationDetails
 from rescind_lab.demo import svg, timeline
 from rescind_lab.demo.calls import MeasuredCall
-from rescind_lab.demo.environment import OTHER, REVOKED
 from rescind_lab.demo.single_revocation import RevocationOutcome
+from rescind_lab.demo.system import OTHER, REVOKED
 from rescind_lab.demo.timeline import RevocationTimes
 
 MS = 1_000_000
@@ -24,10 +24,10 @@ def call(at_ms: float, token: str, status: int = 200) -> MeasuredCall:
 
 def outcome(*calls: MeasuredCall) -> RevocationOutcome:
     """Return what the demo would have measured."""
-    moments = RevocationTimes(COMMIT, COMMIT + 5 * MS, {"a<b": COMMIT + 6 * MS})
-    lanes = timeline.lanes(calls, moments, services=("a<b",), revoked=REVOKED)
+    times = RevocationTimes(COMMIT, COMMIT + 5 * MS, {"a<b": COMMIT + 6 * MS})
+    lanes = timeline.build_lanes(calls, times, services=("a<b",), revoked=REVOKED)
     return RevocationOutcome(
-        cast("RevocationDetails", {}), moments, calls, lanes, timeline.claims(lanes)
+        cast("RevocationDetails", {}), times, calls, lanes, timeline.check_claims(lanes)
     )
 
 

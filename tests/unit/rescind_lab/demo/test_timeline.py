@@ -29,13 +29,13 @@ GOOD = [
 ]
 
 
-def holds(calls: list[MeasuredCall], moments: RevocationTimes = MOMENTS) -> list[bool]:
-    lanes = timeline.lanes(calls, moments, services=["search"], revoked="revoked")
-    return [claim.holds for claim in timeline.claims(lanes)]
+def holds(calls: list[MeasuredCall], times: RevocationTimes = MOMENTS) -> list[bool]:
+    lanes = timeline.build_lanes(calls, times, services=["search"], revoked="revoked")
+    return [claim.holds for claim in timeline.check_claims(lanes)]
 
 
 def test_every_claim_holds_for_a_correct_revocation() -> None:
-    (lane,) = timeline.lanes(GOOD, MOMENTS, services=["search"], revoked="revoked")
+    (lane,) = timeline.build_lanes(GOOD, MOMENTS, services=["search"], revoked="revoked")
     assert holds(GOOD) == [True, True, True]
     assert (lane.last_accepted_ms, lane.first_denied_ms, lane.acknowledged_ms) == (2, 6, 5)
 

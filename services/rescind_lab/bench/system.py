@@ -1,8 +1,8 @@
 # redis-py leaves types open:
 # pyright: reportUnknownMemberType=false
-"""The environment of the rows: the whole system in its own directory, tokens, and clients.
+"""The system that the rows measure, with clients of its servers.
 
-The servers are those of `rescind up`, so an alternative is as near as the sidecar, and as quiet.
+The servers are those of `rescind up`. The alternatives use the same servers, on the same machine.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ import redis
 
 from rescind.client.admin import AsyncAdmin
 from rescind.client.settings import read_token
-from rescind_lab import scene
-from rescind_lab.errors import SceneError
+from rescind_lab import runner
+from rescind_lab.errors import LabError
 from rescind_runtime.local_system import stack
 from rescind_runtime.local_system.stack import LocalSidecar, System
 from rescind_runtime.processes import child_process
@@ -31,15 +31,18 @@ SCOPE = "work:do"
 SERVICES = ("search", "mail", "billing")
 
 _TTL_S = 24 * 3600
-_AT_ONCE = 16
+_CONCURRENT_REQUESTS = 16
 _READY_DEADLINE_S = 60.0
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 @dataclass(frozen=True, slots=True)
-class BenchStage:
-    """The running system, and whether rows should be quick."""
+class BenchSystem:
+    """The running system, clients of its servers, and the options of the run.
+
+    `quick`: the rows measure only a few rounds.
+    """
 
     system: System
     environ: Mapping[str, str]
@@ -64,29 +67,29 @@ class BenchStage:
 
     async def issue_with_ids(self, count: int) -> dict[str, str]:
         """Issue tokens at the authority, and return them by their ids."""
-        free = asyncio.Semaphore(_AT_ONCE)
+        limit = asyncio.Semaphore(_CONCURRENT_REQUESTS)
 
-        async def one() -> tuple[str, str]:
-            async with free:
+        async def issue_one() -> tuple[str, str]:
+            async with limit:
                 issued = await self.admin.issue(
                     subject=SUBJECT, kind="agent", scopes=[SCOPE], ttl=_TTL_S
                 )
             if issued.token is None:
-                raise SceneError("the authority took a new key for an old one")
+                raise LabError("the authority answered a new idempotency key with an old answer")
             return issued.token_id, issued.token.reveal()
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one()) for _ in range(count)]
+            tasks = [group.create_task(issue_one()) for _ in range(count)]
         return dict(task.result() for task in tasks)
 
-    async def leave_one(self) -> None:
-        """Stop every sidecar except the first; the remaining rows need only one."""
+    async def stop_other_sidecars(self) -> None:
+        """Stop every sidecar except the first."""
         for child in self.system.children:
             if child.pid in {each.pid for each in self.system.sidecars[1:]}:
                 await child.stop()
 
     @contextlib.asynccontextmanager
-    async def process(
+    async def run_process(
         self, module: str, *arguments: str, **environment: str
     ) -> AsyncGenerator[tuple[Child, dict[str, object]]]:
         """Run `python -m module` during the block; yield the child and its ready line's facts."""
@@ -109,25 +112,27 @@ class BenchStage:
 
 
 @contextlib.asynccontextmanager
-async def running(
+async def run_system(
     environ: Mapping[str, str], *, quick: bool, sidecars: int, show_step: Callable[[str], None]
-) -> AsyncGenerator[BenchStage]:
+) -> AsyncGenerator[BenchSystem]:
     """Run the system in a directory that is deleted afterwards. Raises RescindError."""
-    with scene.folder("bench") as directory:
-        ours = scene.without_settings(environ)
-        plan = stack.Plan(directory=directory, services=SERVICES[:sidecars], port=0, environ=ours)
-        async with stack.running(plan, progress=show_step) as system, AsyncExitStack() as set_up:
-            admin = await set_up.enter_async_context(
+    with runner.temporary_folder("bench") as directory:
+        neutral = runner.remove_settings(environ)
+        plan = stack.Plan(
+            directory=directory, services=SERVICES[:sidecars], port=0, environ=neutral
+        )
+        async with stack.running(plan, progress=show_step) as system, AsyncExitStack() as clients:
+            admin = await clients.enter_async_context(
                 AsyncAdmin(system.authority, read_token(system.admin_token_file))
             )
             postgres = await asyncpg.connect(system.postgres)
-            set_up.push_async_callback(postgres.close)
+            clients.push_async_callback(postgres.close)
             port = _open_tcp(system.redis)
-            yield BenchStage(system, ours, admin, postgres, port, quick, show_step)
+            yield BenchSystem(system, neutral, admin, postgres, port, quick, show_step)
 
 
 def _open_tcp(url: str) -> int:
-    """Make the embedded Valkey listen on loopback too; it contains only copies of records."""
+    """Configure the embedded Valkey to listen on TCP too, on loopback, and return the port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,8 +1,8 @@
-"""The environment of a scene: the system of `rescind up`, services, and an agent.
+"""The system of a demo: the servers of `rescind up`, three services, and an agent.
 
-Each service runs beside one of the sidecars. Everything is in a temporary directory, which is
-deleted afterwards. The services and the agent are processes of their own. The agent calls every
-service with two tokens until the scene is over.
+Each service runs beside one of the sidecars. The services and the agent are separate processes. The
+agent calls every service with each of its tokens in turn, until the demo ends. All files are in a
+temporary directory, which is deleted afterwards.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from rescind.client.admin import AsyncAdmin
 from rescind.client.settings import read_token
 from rescind.core import times
 from rescind.core.secret import Secret
-from rescind_lab import scene
+from rescind_lab import runner
 from rescind_lab.demo import calls, service
 from rescind_lab.demo.calls import AgentConfig, MeasuredCall
 from rescind_runtime import clock
@@ -34,7 +34,7 @@ _READY_DEADLINE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class DemoSystem:
     """A running system, and its plan."""
 
     plan: Plan
@@ -48,27 +48,27 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """The agent's two tokens: their secrets by name, and the id of the one to revoke."""
+class AgentTokens:
+    """The agent's two tokens: their secrets by name, and the id of the token to revoke."""
 
     secrets: Mapping[str, Secret]
     revoked_id: str
 
 
 @contextlib.asynccontextmanager
-async def running(
+async def run_system(
     environ: Mapping[str, str],
     *,
     show_step: Callable[[str], None],
     reach: Reach = stack.directly,
     **settings: str,
-) -> AsyncGenerator[Stage]:
+) -> AsyncGenerator[DemoSystem]:
     """Run the system during the block.
 
-    `settings` are environment variables of each of its processes.
+    `settings` are environment variables for each process of the system.
     """
-    with scene.folder("demo") as directory:
-        neutral = scene.without_settings(environ)
+    with runner.temporary_folder("demo") as directory:
+        neutral = runner.remove_settings(environ)
         plan = Plan(
             directory=directory,
             services=SERVICES,
@@ -77,10 +77,10 @@ async def running(
             reach=reach,
         )
         async with stack.running(plan, progress=show_step) as system:
-            yield Stage(plan, system)
+            yield DemoSystem(plan, system)
 
 
-async def issue(admin: AsyncAdmin) -> Pair:
+async def issue_tokens(admin: AsyncAdmin) -> AgentTokens:
     """Issue the two tokens of an agent."""
     issued = {
         name: await admin.issue(
@@ -89,64 +89,69 @@ async def issue(admin: AsyncAdmin) -> Pair:
         for name in (REVOKED, OTHER)
     }
     secrets = {name: each.token for name, each in issued.items() if each.token}
-    return Pair(secrets, issued[REVOKED].token_id)
+    return AgentTokens(secrets, issued[REVOKED].token_id)
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
-    """Calls in progress: the URLs of the services and, after the block, the `made` calls."""
+class AgentCalls:
+    """The URLs of the services, and the agent's calls; `calls` is filled when the agent stops."""
 
     services: Mapping[str, str]
-    made: list[MeasuredCall]
+    calls: list[MeasuredCall]
 
 
 @contextlib.asynccontextmanager
-async def calling(
-    stage: Stage, secrets: Mapping[str, Secret], *, show_step: Callable[[str], None]
-) -> AsyncGenerator[Traffic]:
-    """Call every service with these tokens in turn, during the block.
+async def run_agent(
+    demo: DemoSystem, secrets: Mapping[str, Secret], *, show_step: Callable[[str], None]
+) -> AsyncGenerator[AgentCalls]:
+    """Run an agent that calls every service with these tokens in turn, during the block.
 
-    An agent process makes the calls. The block fails as soon as a process ends that should not.
+    The block fails as soon as a process ends unexpectedly.
     """
-    made: list[MeasuredCall] = []
+    measured: list[MeasuredCall] = []
     async with AsyncExitStack() as processes:
-        show_step("starting three services and who calls them")
-        services = await _services(stage, processes)
+        show_step("starting three services and an agent")
+        services = await _start_services(demo, processes)
         urls = {name: url for name, (_, url) in services.items()}
         config = AgentConfig(
             services=urls,
             tokens={name: secret.reveal() for name, secret in secrets.items()},
             period_s=_PERIOD_S,
-            report=stage.system.directory / "calls",
+            report=demo.system.directory / "calls",
         )
-        agent = await _agent(stage, config, processes)
-        parts = [*stage.system.children, agent, *(child for child, _ in services.values())]
-        async with _watched(replace(stage.system, children=parts)):
-            show_step("calling")
-            yield Traffic(urls, made)
+        agent = await _start_agent(demo, config, processes)
+        children = [*demo.system.children, agent, *(child for child, _ in services.values())]
+        async with _watch(replace(demo.system, children=children)):
+            show_step("calling the services")
+            yield AgentCalls(urls, measured)
         await agent.stop()
-        made.extend(calls.read(config.report))
+        measured.extend(calls.read_calls(config.report))
 
 
-def boottime_ns(moment: str) -> int:
-    """Convert a wall-clock time of this host (ISO 8601) to CLOCK_BOOTTIME, by reading both now."""
+def to_boottime_ns(moment: str) -> int:
+    """Convert a wall-clock time of this host (RFC 3339) to CLOCK_BOOTTIME in ns.
+
+    The offset between the two clocks is read at the call.
+    """
     before_ns = clock.boottime_ns()
     wall_us = clock.wall_us()
     now_ns = (before_ns + clock.boottime_ns()) // 2
     return now_ns - (wall_us - times.parse_rfc3339(moment)) * times.NS_PER_US
 
 
-async def _services(stage: Stage, processes: AsyncExitStack) -> dict[str, tuple[Child, str]]:
-    """Start one service beside each sidecar; return the child and its URL."""
+async def _start_services(
+    demo: DemoSystem, processes: AsyncExitStack
+) -> dict[str, tuple[Child, str]]:
+    """Start one service beside each sidecar, and return its process and URL by service."""
     started = {
         sidecar.service: await processes.enter_async_context(
             child_process.running(
-                _program(
-                    stage, "service", sidecar.service, name=sidecar.service, socket=sidecar.socket
+                _build_program(
+                    demo, "service", sidecar.service, name=sidecar.service, socket=sidecar.socket
                 )
             )
         )
-        for sidecar in stage.system.sidecars
+        for sidecar in demo.system.sidecars
     }
     urls = {
         name: await child.ready(deadline_s=_READY_DEADLINE_S) for name, child in started.items()
@@ -154,25 +159,27 @@ async def _services(stage: Stage, processes: AsyncExitStack) -> dict[str, tuple[
     return {name: (child, str(urls[name]["url"])) for name, child in started.items()}
 
 
-async def _agent(stage: Stage, config: AgentConfig, processes: AsyncExitStack) -> Child:
-    """Start the agent, and return it when each service has accepted each token."""
-    path = stage.system.directory / "agent-config"
+async def _start_agent(demo: DemoSystem, config: AgentConfig, processes: AsyncExitStack) -> Child:
+    """Start the agent. Return when each service has accepted each token."""
+    path = demo.system.directory / "agent-config"
     calls.write_config(path, config)
-    program = _program(stage, "agent", str(path), name="agent")
+    program = _build_program(demo, "agent", str(path), name="agent")
     agent = await processes.enter_async_context(child_process.running(program))
     await agent.ready(deadline_s=_READY_DEADLINE_S)
     return agent
 
 
-def _program(stage: Stage, module: str, *arguments: str, name: str, socket: str = "") -> Program:
-    directory = stage.system.directory
+def _build_program(
+    demo: DemoSystem, module: str, *arguments: str, name: str, socket: str = ""
+) -> Program:
+    directory = demo.system.directory
     return Program(
         name=f"the demo's {name}",
         command=[sys.executable, "-P", "-m", f"rescind_lab.demo.{module}", *arguments],
         directory=directory,
         log=directory / "logs" / f"demo-{name}.log",
         environment={
-            **stage.plan.environ,
+            **demo.plan.environ,
             "RESCIND_DATA": str(directory),
             "RESCIND_SOCKET": socket,
         },
@@ -181,9 +188,9 @@ def _program(stage: Stage, module: str, *arguments: str, name: str, socket: str 
 
 
 @contextlib.asynccontextmanager
-async def _watched(system: System) -> AsyncGenerator[None]:
-    """Fail the block as soon as a process ends that should not."""
+async def _watch(system: System) -> AsyncGenerator[None]:
+    """Fail the block as soon as a process of the system ends."""
     async with asyncio.TaskGroup() as group:
-        watching = group.create_task(system.watch())
+        task = group.create_task(system.watch())
         yield
-        watching.cancel()
+        task.cancel()
