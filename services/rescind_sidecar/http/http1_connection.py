@@ -59,6 +59,10 @@ _TOO_SLOW = problem(408, "too-slow", "The request is too slow", "Send all of it 
 _FULL = problem(503, "full", "Too many connections", "Use fewer, and keep them open.")
 
 
+class _HeadTooLongError(Exception):
+    """Raised in a callback of the parser to stop it."""
+
+
 class _Call:
     """A request that waits for its reply. `ready` is a reply made without the application."""
 
@@ -169,6 +173,9 @@ class HttpConnection(asyncio.Protocol):
         self._ending = False  # nothing more is read, and the last reply ends the connection
         self._over = False  # the last reply is written
         self._loose_bytes = 0  # of a head, or beside the data of a body
+        self._received_bytes = 0
+        self._piece_bytes = 0  # of these, before the piece that is parsed now
+        self._begun_bytes = 0  # the same when the incoming request began
         self._sweeps = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -184,13 +191,16 @@ class HttpConnection(asyncio.Protocol):
         if self._ending:
             return
         self._loose_bytes += len(data)
+        self._piece_bytes = self._received_bytes
+        self._received_bytes += len(data)
         try:
             self._parser.feed_data(data if self._incoming else _replace_unknown_method(data))
         except HttpParserUpgrade:
             # A request for another protocol is answered in this one, and is the last.
             self._ending = True
         except HttpParserError:
-            self._end_with(_UNREADABLE)
+            if not self._ending:
+                self._end_with(_UNREADABLE)
         else:
             if self._incoming and self._loose_bytes > _HEAD_BYTES:
                 self._end_with(_TOO_LONG)
@@ -199,6 +209,7 @@ class HttpConnection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """Begin a request. The parser calls all methods whose names begin with `on_`."""
         self._incoming = _Call()
+        self._begun_bytes = self._piece_bytes
         self._sweeps = 0
 
     def on_url(self, url: bytes) -> None:
@@ -227,6 +238,10 @@ class HttpConnection(asyncio.Protocol):
         call.request = HttpRequest(method, path, query, call.headers)
         call.wants_body = path in self._listener.with_body
         self._waiting.append(call)
+        # `data_received` counts only a head that is incomplete at the end of a piece.
+        if self._received_bytes - self._begun_bytes > _HEAD_BYTES and _size(call) > _HEAD_BYTES:
+            self._end_with(_TOO_LONG)
+            raise _HeadTooLongError
 
     def on_body(self, body: bytes) -> None:
         """Store a part of the body, if the request's path has one."""
@@ -405,6 +420,12 @@ def _replace_unknown_method(data: bytes) -> bytes:
         return data
     match = _METHOD.match(data)
     return data if match is None else b"GET" + data[match.end(1) :]
+
+
+def _size(call: _Call) -> int:
+    """Return the size of a request's head in bytes, without the method and the blanks."""
+    lines = sum(len(name) + len(value) + len(": \r\n") for name, value in call.headers)
+    return len(call.target) + lines
 
 
 def _split(target: bytes) -> tuple[str, bytes]:

@@ -36,7 +36,9 @@ JUNK = {
     "an endless chunk": b"POST /v1/check HTTP/1.1\r\n"
     b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
     "a long path": b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
-    "a long head": b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000,
+    "a long header": b"GET / HTTP/1.1\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
+    "many headers": b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
+    "an endless head": b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000,
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
 }
 good = st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=6)
@@ -134,6 +136,20 @@ def test_junk_is_refused_once_after_earlier_requests_are_answered(
     assert len(asked) <= len(sent) + 1, "nothing after junk is believed to be a request"
     assert len(seen) <= len(sent) + 1
     assert len(written) < MOST_WRITTEN
+
+
+@pytest.mark.parametrize("pieces", [[], [40_000], [40_000, 20_000]])
+@pytest.mark.parametrize("junk", ["a long path", "a long header", "many headers"])
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_head_beyond_the_limit_is_refused_in_one_piece_or_several(
+    junk: str, pieces: list[int], before: int
+) -> None:
+    good = b"GET /verify HTTP/1.1\r\nHost: sidecar\r\n\r\n"
+    stream = good * before + JUNK[junk] + good
+    written, over, asked = answered(stream, pieces)
+    assert statuses(written) == [*([200] * before), 431]
+    assert over
+    assert len(asked) == before
 
 
 @given(data=st.data(), lengths=cuts)
