@@ -182,7 +182,7 @@ async def test_an_interrupted_turn_of_the_sweep_changes_nothing(system: System) 
         await sweeper(postgres).step()
         before = await stamps(system)
         with pytest.raises(StoreUnavailableError):
-            await sweeper(postgres, InterruptedSweeps(postgres)).step()
+            await until_swept(sweeper(postgres, InterruptedSweeps(postgres)))
         assert await stamps(system) == before
         await until_swept(sweeper(postgres))
         assert len(await stamps(system)) == await stamped_for(system, seq) == FAMILY

@@ -2,13 +2,13 @@
 
 import asyncio
 import shutil
-import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from tests.support import data_plane
 from tests.support.data_plane import DataPlane
+from tests.support.free_ports import free_port
 from tests.support.http_exchange import ask, bearer, connect_raw, request, served
 from tests.support.sidecar import LedgerInMemory, RunningSidecar, running
 
@@ -70,13 +70,6 @@ def sidecar(tmp_path: Path, link: LedgerInMemory) -> Iterator[RunningSidecar]:
 async def plane(sidecar: RunningSidecar) -> AsyncIterator[DataPlane]:
     async with data_plane.running(sidecar) as plane:
         yield plane
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(params=[WITHOUT_BODY, FORGOTTEN], ids=["as advised", "length passed on"])
