@@ -164,5 +164,5 @@ class RandomSource(Protocol):
         ...
 
     def jitter(self) -> float:
-        """Return a factor from 0.8 to 1, so that a fleet's heartbeats spread out."""
+        """Return a factor from 0.8 to 1.2, so that a fleet's heartbeats spread out."""
         ...

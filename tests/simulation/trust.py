@@ -93,7 +93,7 @@ class RandomSource:
         return self._random.randbytes(16)
 
     def jitter(self) -> float:
-        return self._random.uniform(0.8, 1.0)
+        return self._random.uniform(0.8, 1.2)
 
     def __call__(self, length: int, /) -> bytes:
         return self._random.randbytes(length)
