@@ -126,7 +126,7 @@ _VERBS: dict[str, Callable[[Stop], Awaitable[None]]] = {
     "recover-admin": _recover_admin,
     "show-keys": _show_keys,
     "show-ledger": _show_ledger,
-    "new-epoch": _new_epoch(posture.LONGEST_GRACE_MS),
+    "new-epoch": _new_epoch(posture.MAX_GRACE_MS),
     "accept-ledger": _accept_ledger(as_it_is=False),
     "renew-keys": _renew_keys,
     "keys-heard": _wait_for_trust(0, None),

@@ -15,7 +15,7 @@ from rescind.core.generation_table import DEFAULT_SLOTS, Writer, inspect, size_b
 from rescind.core.posture import STRICT, Posture
 from rescind.errors import RescindError, TableError
 
-LONGEST_PATH = 107
+MAX_PATH = 107
 """The most bytes in the path of a Unix socket: `sun_path` has 108, with a nul."""
 
 _MODE = 0o640
@@ -131,8 +131,8 @@ def _require_usable(path: Path) -> None:
     if path.name in {"", ".."} or path.suffix in {".table", ".lock"}:
         raise SocketPathError(path, "expected a file's name, such as search.sock")
     length = len(os.fsencode(path))
-    if length > LONGEST_PATH:
-        raise SocketPathError(path, f"it has {length} bytes, and Linux allows {LONGEST_PATH}")
+    if length > MAX_PATH:
+        raise SocketPathError(path, f"it has {length} bytes, and Linux allows {MAX_PATH}")
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:

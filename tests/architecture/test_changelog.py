@@ -8,7 +8,7 @@ from tests.support.documents import HISTORY, ROOT
 
 SECTIONS = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+) - (\d{4}-\d\d-\d\d)")
-_MOST_LINES = 3
+_MAX_LINES = 3
 
 
 def parts(text: str, mark: str) -> list[tuple[str, str]]:
@@ -61,7 +61,7 @@ def test_each_entry_stands_in_a_section_and_has_few_lines() -> None:
         for entry in re.findall(r"^- .*(?:\n  .*)*", body, re.MULTILINE)
     ]
     assert in_sections == entries()
-    assert [each for each in entries() if each.count("\n") >= _MOST_LINES] == []
+    assert [each for each in entries() if each.count("\n") >= _MAX_LINES] == []
     assert [each for each in entries() if not each.endswith(".")] == []
 
 

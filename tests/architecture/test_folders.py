@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MOST_LINES = 70
-MOST_MODULES = 20
+MAX_LINES = 70
+MAX_MODULES = 20
 # The layout of style.md: what is not here does not belong at the top.
 FOLDERS = {"services", "shared", "tests", "deploy", "docs"}
 FILES = {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE"}
@@ -28,7 +28,7 @@ def test_the_top_level_holds_nothing_unexpected() -> None:
 def test_a_top_level_folder_has_a_readme_of_one_page(folder: Path) -> None:
     readme = folder / "README.md"
     assert readme.is_file(), f"{folder.name} needs a README.md"
-    assert 0 < len(readme.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+    assert 0 < len(readme.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 
 
 def test_a_folder_of_a_package_holds_few_modules() -> None:
@@ -41,4 +41,4 @@ def test_a_folder_of_a_package_holds_few_modules() -> None:
     ]
     counts = {str(folder.relative_to(ROOT)): modules.count(folder) for folder in set(modules)}
     assert len(counts) > 30
-    assert {folder: count for folder, count in counts.items() if count > MOST_MODULES} == {}
+    assert {folder: count for folder, count in counts.items() if count > MAX_MODULES} == {}

@@ -43,10 +43,10 @@ PERSONS = re.compile(
 IS_NO = re.compile(r"(?<!\b[Tt]here )\b(?:is|are|was|were) no\b(?! (?:longer\b|\w+ than\b))")
 OPENINGS = {"Say", "Give", "Tell", "Judge", "Take", "Be", "Have", "Let"}
 
-MOST_WORDS = 25
+MAX_WORDS = 25
 """The most words of a sentence in a document."""
-MOST_WORDS_OF_README = 700
-MOST_LINES_OF_README = 120
+MAX_WORDS_OF_README = 700
+MAX_LINES_OF_README = 120
 
 Text = tuple[str, str]
 """Where a text is, and the text."""
@@ -282,7 +282,7 @@ def test_the_sentences_of_a_document_are_short(page: Path) -> None:
     long = [
         f"{page.relative_to(ROOT)}:{each.line}: {each.words} words: {each.text}"
         for each in sentences(page.read_text(encoding="utf-8"))
-        if each.words > MOST_WORDS
+        if each.words > MAX_WORDS
     ]
     assert not long, "\n".join(long)
 
@@ -290,5 +290,5 @@ def test_the_sentences_of_a_document_are_short(page: Path) -> None:
 def test_the_first_page_is_short() -> None:
     """Its words are those that `wc -w` counts."""
     text = README.read_text(encoding="utf-8")
-    assert len(text.split()) <= MOST_WORDS_OF_README
-    assert len(text.splitlines()) <= MOST_LINES_OF_README
+    assert len(text.split()) <= MAX_WORDS_OF_README
+    assert len(text.splitlines()) <= MAX_LINES_OF_README

@@ -18,7 +18,7 @@ from tests.support.outcomes import raise_if_unsafe, soon
 
 from rescind import Allowed, Denied, UnreachableError, Verifier
 from rescind.core import lease
-from rescind.wire.heartbeat import MOST_TRAIL
+from rescind.wire.heartbeat import MAX_TRAIL
 
 AUTHORITIES = ("authority-1", "authority-2")
 WAIT_S = lease.wait_ns(round(TERM_S * 1000)) / 1e9
@@ -215,7 +215,7 @@ async def older_than_all_nonces(installation: Cluster) -> None:
 
     async def passed() -> bool:
         now = await heartbeats(installation)
-        return all(now[each] - before[each] > MOST_TRAIL for each in SERVICES)
+        return all(now[each] - before[each] > MAX_TRAIL for each in SERVICES)
 
     await eventually(passed, deadline_s=60)
 

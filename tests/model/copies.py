@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-MOST_UNANSWERED = 2
+MAX_UNANSWERED = 2
 
 
 class Broken(StrEnum):
@@ -138,7 +138,7 @@ class Copies:
     def sending(self, state: State, process: Process, number: int) -> tuple[str, State]:
         trail, unanswered = process.trail, process.unanswered
         nonce = state.nonces + 1
-        if len(unanswered) < MOST_UNANSWERED:
+        if len(unanswered) < MAX_UNANSWERED:
             unanswered = (*unanswered, nonce)
         elif self.broken is Broken.FORGETS:
             unanswered = (*unanswered[1:], nonce)

@@ -16,7 +16,7 @@ LATER = 2
 """When the token is to end that is expired for later; by itself it ends long after the horizon."""
 NATURAL = 99
 SET_BACK = 2
-MOST_READS = 2
+MAX_READS = 2
 
 
 class Broken(StrEnum):
@@ -144,7 +144,7 @@ class Ends:
         return after._replace(ended=True)
 
     def looking(self, state: State) -> Moves:
-        if state.reads < MOST_READS:
+        if state.reads < MAX_READS:
             read = Read(len(state.events), state.ended, state.expires)
             yield (
                 "it is looked up",

@@ -14,7 +14,7 @@ S = TypeVar("S", bound=Hashable)
 
 Steps = Iterable[tuple[str, S]]
 
-MOST_STATES = 4_000_000
+MAX_STATES = 4_000_000
 """A model that has more is too large for a test: make it smaller, not this number larger."""
 
 
@@ -63,7 +63,7 @@ def explore(model: Model[S]) -> Found:
             if after not in came:
                 came[after] = (name, state)
                 queue.append(after)
-        assert len(came) <= MOST_STATES, "too many states to look at all of them"
+        assert len(came) <= MAX_STATES, "too many states to look at all of them"
     return Found(len(came))
 
 

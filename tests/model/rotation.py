@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 HOLDERS = ("owner", "thief")
-MOST_READS = 2
+MAX_READS = 2
 
 
 class Broken(StrEnum):
@@ -103,7 +103,7 @@ class Rotations:
         )
 
     def verifying(self, state: State) -> Moves:
-        if state.reads < MOST_READS:
+        if state.reads < MAX_READS:
             for secret in range(state.secret + 1):
                 good = secret == state.secret and not self.revoked(state)
                 read = Read(secret, good, len(state.events))

@@ -13,7 +13,7 @@ from tests.simulation.workload import Place
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-LONGEST_GRACE_MS = 2_000
+MAX_GRACE_MS = 2_000
 """The longest grace that the operator of a restore assumes; `plan.py` draws no longer one."""
 
 _GOOD, _CUT = LinkQuality(), LinkQuality(cut=True)
@@ -150,7 +150,7 @@ class FaultInjector:
         world.oracle.strangers |= {
             each.sidecar.instances.current.instance for each in world.places if each.sidecar
         } - backup.leases.keys()
-        world.cluster.restore(backup, longest_grace_ms=LONGEST_GRACE_MS)
+        world.cluster.restore(backup, longest_grace_ms=MAX_GRACE_MS)
         world.actors.lost()
         if backup is self._first:
             world.begin(world.actors.log_out())

@@ -11,7 +11,7 @@ from rescind.core.token_format import Kind
 from rescind_authority.ports.ledger import Change, End, Expiry, RecordedChange, Rotation
 from rescind_authority.ports.tokens import Ended, EndReason, Retired, ScheduledEnd, StoredToken
 
-_LONGEST_SETBACK_US = 3_600_000_000
+_MAX_SETBACK_US = 3_600_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,4 +167,4 @@ def _used_at_us(token: StoredToken) -> int:
 
 def ledger_time_us(latest_us: int, clock_us: int) -> int:
     """Return the result of `ledger_time` of migration 0014."""
-    return clock_us if latest_us > clock_us + _LONGEST_SETBACK_US else max(latest_us, clock_us)
+    return clock_us if latest_us > clock_us + _MAX_SETBACK_US else max(latest_us, clock_us)

@@ -32,10 +32,10 @@ HANDSHAKE_S = 10.0
 # The board: the words of the writer …
 _ROUND, _ANNOUNCED, _RETURNED, _STOPPED = range(4)
 # … the words of each reading thread …
-_READERS, READER_WORDS, MOST_READERS = 8, 5, 8
+_READERS, READER_WORDS, MAX_READERS = 8, 5, 8
 CHECKS, ACCEPTED, VIOLATIONS, _PAUSED, _BEGAN_AFTER = range(READER_WORDS)
 # … and for each round the generation and the stamp with which its token was accepted.
-_ENTRIES = _READERS + READER_WORDS * MOST_READERS
+_ENTRIES = _READERS + READER_WORDS * MAX_READERS
 
 
 def board_bytes(rounds: int) -> int:

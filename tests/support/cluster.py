@@ -336,7 +336,7 @@ async def cluster(
     restart with each of them. With `postgres_dsn` the installation uses an existing Postgres, and
     `postgres` is not one of the parts.
     """
-    longest = max(postgres.LONGEST_SOCKET, len("billing.table-") + 32)
+    longest = max(postgres.MAX_SOCKET_PATH, len("billing.table-") + 32)
     async with home.locked(directory, longest_socket=longest) as place, AsyncExitStack() as block:
         if postgres_dsn is None:
             await postgres_files.lay(place.directory)

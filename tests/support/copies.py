@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from rescind.core import lease
 from rescind.core.ledger import Position
 from rescind.core.receipt import Outcome
-from rescind.wire.heartbeat import MOST_TRAIL, Ack, Heartbeat, NoLease, Release, Reply
+from rescind.wire.heartbeat import MAX_TRAIL, Ack, Heartbeat, NoLease, Release, Reply
 from rescind_authority.ports.leases import Receipts
 from rescind_authority.ports.ledger import CommittedEvent
 from rescind_authority.usecases.enforcement.wait import EnforcementWait
@@ -162,7 +162,7 @@ async def lost_heartbeats_and_lost_answers_do_not_end_the_instance(
 ) -> None:
     process = Process()
     assert await authority.leased(process)
-    for is_lost in range(3 * MOST_TRAIL):
+    for is_lost in range(3 * MAX_TRAIL):
         if is_lost % 5 == 0:
             assert isinstance(await authority.beat(process, is_lost=True), Reply)
         process.heartbeat()
@@ -177,7 +177,7 @@ async def an_answer_lost_before_a_long_silence_does_not_end_the_instance(
 ) -> None:
     process = Process()
     assert isinstance(await authority.beat(process, is_lost=True), Reply)
-    for _ in range(5 * MOST_TRAIL):
+    for _ in range(5 * MAX_TRAIL):
         process.heartbeat()
     assert await authority.leased(process)
     assert await authority.leased(process)
@@ -227,7 +227,7 @@ async def a_copy_that_lost_many_heartbeats_is_detected_too(authority: LeaseAutho
     assert await authority.leased(one)
     two = one.copied()
     assert await authority.leased(one)
-    for _ in range(3 * MOST_TRAIL):
+    for _ in range(3 * MAX_TRAIL):
         two.heartbeat()
     assert await authority.over(two)
 
@@ -340,7 +340,7 @@ async def the_release_of_a_single_process_counts_whatever_messages_were_lost(
 ) -> None:
     process = Process()
     assert await authority.leased(process)
-    for _ in range(2 * MOST_TRAIL):
+    for _ in range(2 * MAX_TRAIL):
         assert isinstance(await authority.beat(process, is_lost=True), Reply)
     wait = await authority.wait()
     under_way = process.heartbeat()

@@ -11,7 +11,7 @@ from rescind_runtime.local_system import home, nats, postgres, valkey
 
 async def main(directory: Path) -> None:
     async with (
-        home.locked(directory, longest_socket=postgres.LONGEST_SOCKET) as place,
+        home.locked(directory, longest_socket=postgres.MAX_SOCKET_PATH) as place,
         nats.running(place) as bus,
         valkey.running(place) as cache,
         postgres.running(place) as truth,

@@ -165,7 +165,7 @@ class Servers:
 @asynccontextmanager
 async def running(directory: Path) -> AsyncIterator[Servers]:
     """Run both servers for the block; the primary's commits wait for the standby."""
-    longest = postgres.LONGEST_SOCKET
+    longest = postgres.MAX_SOCKET_PATH
     async with (
         home.locked(directory / "p", longest_socket=longest) as first,
         home.locked(directory / "s", longest_socket=longest) as second,

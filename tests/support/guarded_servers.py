@@ -18,7 +18,7 @@ from rescind_runtime.local_system import home, postgres, valkey
 
 async def main(directory: Path) -> None:
     async with (
-        home.locked(directory, longest_socket=postgres.LONGEST_SOCKET) as place,
+        home.locked(directory, longest_socket=postgres.MAX_SOCKET_PATH) as place,
         postgres.running(place) as truth,
         valkey.running(place) as cache,
     ):

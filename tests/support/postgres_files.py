@@ -34,7 +34,7 @@ async def _make() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="rescind-test-postgres-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     async with (
-        home.locked(folder, longest_socket=postgres.LONGEST_SOCKET) as place,
+        home.locked(folder, longest_socket=postgres.MAX_SOCKET_PATH) as place,
         postgres.running(place),
     ):
         pass

@@ -17,7 +17,7 @@ from tests.support.changes_in_memory import Known, ledger_time_us
 from rescind.core import ledger
 from rescind.core.handles import Handle
 from rescind.core.ledger import Position
-from rescind.core.posture import LONGEST_GRACE_MS
+from rescind.core.posture import MAX_GRACE_MS
 from rescind.core.revocation import NOT_HOLDS, Effect, Event, hits
 from rescind.errors import RescindError
 from rescind.wire.heartbeat import Heartbeat, Release, Trail
@@ -233,7 +233,7 @@ class Cluster:
         """Return a ledger's time: the clock, unless that was set back behind its last event."""
         return ledger_time_us(tables.latest_us, self.now_us())
 
-    def restore(self, backup: Tables, *, longest_grace_ms: int = LONGEST_GRACE_MS) -> None:
+    def restore(self, backup: Tables, *, longest_grace_ms: int = MAX_GRACE_MS) -> None:
         """Restore a backup, and begin an epoch; transactions under way are fenced off."""
         tables = backup.copy()
         tables.unknown_grace_ms = max(longest_grace_ms, backup.unknown_grace_ms or 0)

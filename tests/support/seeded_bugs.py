@@ -17,7 +17,7 @@ from tests.simulation.world import simulate
 
 bugs.BUGS.update(bugs_of_ends.BUGS)
 PATH = Path(__file__).parents[1] / "BUGS.md"
-MOST_RUNS = 3_000
+MAX_RUNS = 3_000
 
 _HEAD = """# Seeded bugs, each caught
 
@@ -68,7 +68,7 @@ def caught(bug: str, seed: int) -> list[str]:
 
 def first_run(bug: str) -> int | None:
     """Return the first run that catches a bug."""
-    return next((seed for seed in range(MOST_RUNS) if caught(bug, seed)), None)
+    return next((seed for seed in range(MAX_RUNS) if caught(bug, seed)), None)
 
 
 def _lines() -> Iterator[str]:

@@ -18,7 +18,7 @@ _SETTINGS = (
 
 async def main(directory: Path) -> None:
     async with (
-        home.locked(directory, longest_socket=postgres.LONGEST_SOCKET) as place,
+        home.locked(directory, longest_socket=postgres.MAX_SOCKET_PATH) as place,
         nats.running(place) as bus,
         valkey.running(place) as cache,
         postgres.running(place) as truth,

@@ -19,7 +19,7 @@ from rescind_runtime.log_throttle import KeyedLogThrottle
 from rescind_runtime.net.connection_limits import site
 
 _PERIOD_S = 60.0
-_MOST_SOURCES = 4_096
+_MAX_SOURCES = 4_096
 _REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
@@ -30,7 +30,7 @@ class RefusalLog:
 
     def __init__(self, audit: Callable[[RefusedCall], None]) -> None:
         self._audit = audit
-        self._sources = KeyedLogThrottle(_PERIOD_S, most=_MOST_SOURCES)
+        self._sources = KeyedLogThrottle(_PERIOD_S, most=_MAX_SOURCES)
 
     def log_refusal(self, request: Request, error: RescindError, status: int) -> None:
         """Record a 401 or a 403, if its source is due."""

@@ -36,12 +36,12 @@ The largest request except an offer, a report of 1,000 tokens in use, has half o
 
 _MAX_OFFER_BYTES = 1024 * 1024
 
-_MOST_HEARTBEATS = 1_024
-_MOST_LOOKUPS = 512
-_MOST_ENROLMENTS = 32  # each of them opens a box and reads Postgres
-_MOST_SINCE = 64  # each of them may read Postgres
-_MOST_REPORTS = 64
-_MOST_OFFERS = 8
+_MAX_HEARTBEATS = 1_024
+_MAX_LOOKUPS = 512
+_MAX_ENROLMENTS = 32  # each of them opens a box and reads Postgres
+_MAX_SINCE = 64  # each of them may read Postgres
+_MAX_REPORTS = 64
+_MAX_OFFERS = 8
 _BAD_REQUEST = 400
 _MEDIA_TYPE = "application/octet-stream"
 
@@ -84,26 +84,26 @@ class SidecarRoutes:
         """
         request_classes = (
             _RequestClass(
-                nats_subjects.HEARTBEAT, self._sidecar_api.heartbeat, most=_MOST_HEARTBEATS
+                nats_subjects.HEARTBEAT, self._sidecar_api.heartbeat, most=_MAX_HEARTBEATS
             ),
-            _RequestClass(nats_subjects.RESOLVE, self._sidecar_api.resolve, most=_MOST_LOOKUPS),
+            _RequestClass(nats_subjects.RESOLVE, self._sidecar_api.resolve, most=_MAX_LOOKUPS),
             _RequestClass(
                 nats_subjects.ENROL,
                 self._sidecar_api.enrol,
-                most=_MOST_ENROLMENTS,
+                most=_MAX_ENROLMENTS,
                 authenticates=False,
             ),
-            _RequestClass(nats_subjects.SINCE, self._sidecar_api.since, most=_MOST_SINCE),
+            _RequestClass(nats_subjects.SINCE, self._sidecar_api.since, most=_MAX_SINCE),
             _RequestClass(
-                nats_subjects.ACK, _without_answer(self._sidecar_api.ack), most=_MOST_HEARTBEATS
+                nats_subjects.ACK, _without_answer(self._sidecar_api.ack), most=_MAX_HEARTBEATS
             ),
             _RequestClass(
-                nats_subjects.USED, _without_answer(self._sidecar_api.used), most=_MOST_REPORTS
+                nats_subjects.USED, _without_answer(self._sidecar_api.used), most=_MAX_REPORTS
             ),
             _RequestClass(
                 nats_subjects.OFFER,
                 self._sidecar_api.offer,
-                most=_MOST_OFFERS,
+                most=_MAX_OFFERS,
                 max_bytes=_MAX_OFFER_BYTES,
             ),
         )

@@ -25,11 +25,11 @@ from rescind_authority.usecases.sidecar_api import EMPTY, SidecarApi
 from rescind_runtime.clock import SystemClock
 from rescind_runtime.net import nats_connection
 
-_MOST_HEARTBEATS = 8_192
-_MOST_LOOKUPS = 8_192
-_MOST_ENROLMENTS = 256  # each of them opens a box and reads Postgres
-_MOST_SINCE = 1_024  # each of them may read Postgres
-_MOST_OFFERS = 256  # each of them may be half a megabyte, and be committed
+_MAX_HEARTBEATS = 8_192
+_MAX_LOOKUPS = 8_192
+_MAX_ENROLMENTS = 256  # each of them opens a box and reads Postgres
+_MAX_SINCE = 1_024  # each of them may read Postgres
+_MAX_OFFERS = 256  # each of them may be half a megabyte, and be committed
 
 Answer = Callable[[bytes], Awaitable[bytes]]
 
@@ -66,16 +66,16 @@ class Requests:
         """Subscribe to all subjects; each request is answered in a task of the group."""
         request_classes = {
             nats_subjects.HEARTBEAT: _RequestClass(
-                self._sidecar_api.heartbeat, most=_MOST_HEARTBEATS
+                self._sidecar_api.heartbeat, most=_MAX_HEARTBEATS
             ),
             nats_subjects.RESOLVE: _RequestClass(
                 self._sidecar_api.resolve,
-                most=_MOST_LOOKUPS,
+                most=_MAX_LOOKUPS,
                 refuse=self._sidecar_api.answer_not_now,
             ),
-            nats_subjects.ENROL: _RequestClass(self._sidecar_api.enrol, most=_MOST_ENROLMENTS),
-            nats_subjects.SINCE: _RequestClass(self._sidecar_api.since, most=_MOST_SINCE),
-            nats_subjects.OFFER: _RequestClass(self._sidecar_api.offer, most=_MOST_OFFERS),
+            nats_subjects.ENROL: _RequestClass(self._sidecar_api.enrol, most=_MAX_ENROLMENTS),
+            nats_subjects.SINCE: _RequestClass(self._sidecar_api.since, most=_MAX_SINCE),
+            nats_subjects.OFFER: _RequestClass(self._sidecar_api.offer, most=_MAX_OFFERS),
         }
         for subject, kind in request_classes.items():
             await nats_connection.subscribe(

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from rescind.core import ledger
 from rescind.core.ledger import Position
-from rescind.core.posture import LONGEST_GRACE_MS
+from rescind.core.posture import MAX_GRACE_MS
 from rescind_authority.errors import NotMigratedError
 from rescind_authority.ports.ledger import Epoch
 from rescind_authority.postgres.integrity.row_guard import RowGuard
@@ -32,7 +32,7 @@ class PostgresEpochs:
         return {row["seq"]: row["payload"] for row in found}
 
     async def begin(
-        self, *, now_s: int, unknown_grace_ms: int = LONGEST_GRACE_MS
+        self, *, now_s: int, unknown_grace_ms: int = MAX_GRACE_MS
     ) -> tuple[Position, Position]:
         """Begin the next epoch at the ledger's end. Return the end before and after.
 

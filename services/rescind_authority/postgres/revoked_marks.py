@@ -7,7 +7,7 @@ from rescind.core.handles import Handle
 from rescind_authority.ports.revocations import Backlog, Revoke, SweepCursor
 from rescind_authority.postgres.pool import Borrowed, Postgres, rows
 
-_MOST_COUNTED = 10_000
+_MAX_COUNTED = 10_000
 
 
 class PostgresSweepTransaction:
@@ -38,7 +38,7 @@ class PostgresSweeps:
         self._postgres = postgres
 
     async def backlog(self) -> Backlog:
-        row = (await self._postgres.rows("sweep_backlog", _MOST_COUNTED))[0]
+        row = (await self._postgres.rows("sweep_backlog", _MAX_COUNTED))[0]
         return Backlog(swept=row["swept"], head=row["head"], waiting=row["waiting"])
 
     async def fence(self) -> int:

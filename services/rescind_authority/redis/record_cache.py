@@ -20,7 +20,7 @@ from rescind_runtime.links import RedisLink
 from rescind_runtime.net import redis_connection
 
 _CAPACITY = 4_096
-_MOST_AT_ONCE = 256
+_MAX_AT_ONCE = 256
 _DEADLINE_S = 0.5
 _PAUSE_S = 1.0
 
@@ -57,9 +57,7 @@ class RedisRecordWriter:
             return
         key = records.key(record.epoch, record.token_hash)
         try:
-            self._queue.put_nowait(
-                _QueuedRecord(key, encoded, min(life_ms, records.LONGEST_TTL_MS))
-            )
+            self._queue.put_nowait(_QueuedRecord(key, encoded, min(life_ms, records.MAX_TTL_MS)))
         except asyncio.QueueFull:
             self._metrics.shared(written=0, lost=1)
 
@@ -69,7 +67,7 @@ class RedisRecordWriter:
             await self._check_at_start(client)
             while True:
                 batch = [await self._queue.get()]
-                while len(batch) < _MOST_AT_ONCE and not self._queue.empty():
+                while len(batch) < _MAX_AT_ONCE and not self._queue.empty():
                     batch.append(self._queue.get_nowait())
                 try:
                     await _write(client, batch)

@@ -23,7 +23,7 @@ from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer
 from rescind_authority.usecases.read_model.inspector import Inspector, SeenToken, State
 
-MOST_SHOWN = 200
+MAX_SHOWN = 200
 
 _SESSIONS = Handle(f"kind:{Kind.SESSION}")
 
@@ -59,7 +59,7 @@ class Sessions:
         """List the active sessions of the bearer's subject, newest first."""
         _require_owner(bearer)
         token_filter = TokenFilter((Handle(f"subject:{bearer.subject}"), _SESSIONS), State.ACTIVE)
-        return (await self._inspector.tokens(token_filter, before=None, limit=MOST_SHOWN))[0]
+        return (await self._inspector.tokens(token_filter, before=None, limit=MAX_SHOWN))[0]
 
     async def log_out(
         self, command: LogOutCommand, *, bearer: Record, idempotency: IdempotentRequest

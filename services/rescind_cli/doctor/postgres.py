@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # imported where it is installed and needed
 
 _PART = "postgres"
 _OLDEST_VERSION = 150_000
-_MOST_DIFFERENCE_S = 1.0
+_MAX_DIFFERENCE_S = 1.0
 # One row. The settings are read as text, since their sizes do not matter.
 _SETTINGS = """
 SELECT
@@ -125,7 +125,7 @@ def _check_durability(row: "asyncpg.Record") -> Iterator[Finding]:
 
 def _check_clock(row: "asyncpg.Record") -> Iterator[Finding]:
     difference_s = abs(row["at"] - clock.wall_us() / 1e6)
-    if difference_s > _MOST_DIFFERENCE_S:
+    if difference_s > _MAX_DIFFERENCE_S:
         yield findings.warning(
             "postgres clock",
             f"it differs by {difference_s:.1f} s from this machine's clock",

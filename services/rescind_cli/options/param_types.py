@@ -17,7 +17,7 @@ KINDS = ("agent", "service", "session", "personal", "admin")
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _SECONDS = re.compile(r"[0-9]+")
 _DURATION = re.compile(r"(?:[0-9]+[smhdw])+")
-_MOST_S = 366 * 86_400
+_MAX_S = 366 * 86_400
 _PART = re.compile(r"([0-9]+)([smhdw])")
 
 
@@ -154,9 +154,9 @@ def distinct(
 
 ID = Id()
 DURATION = Duration()
-LIFETIME = Duration(least_s=1, most_s=_MOST_S)
-OVERLAP = Duration(most_s=_MOST_S)
-IDLE = Duration(least_s=60, most_s=_MOST_S, none=True)
+LIFETIME = Duration(least_s=1, most_s=_MAX_S)
+OVERLAP = Duration(most_s=_MAX_S)
+IDLE = Duration(least_s=60, most_s=_MAX_S, none=True)
 MOMENT = TimeParameter()
 END = TimeParameter(ahead=True)
 LABEL = Label()

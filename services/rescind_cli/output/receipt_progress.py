@@ -23,11 +23,11 @@ if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is as
         WaitProgress,
     )
 
-MOST_SHOWN = 50
-MOST_SERVICES = 20
+MAX_SHOWN = 50
+MAX_SERVICES = 20
 """The most verifiers, and services, that are shown; JSON contains all of them."""
 
-MOST_NAMED = 5
+MAX_NAMED = 5
 """The most verifiers that a wait names if it ends early."""
 
 _STEP_S = 1.0
@@ -92,7 +92,7 @@ def not_yet(revocation_id: str, done: "Enforceable | None") -> str:
     waits_for = () if progress is None else progress.get("waits_for") or ()
     named = [
         f"{each['service']} ({each['instance'][:12]}{_describe_silence(each.get('silent_s'))})"
-        for each in waits_for[:MOST_NAMED]
+        for each in waits_for[:MAX_NAMED]
     ]
     missing = 0 if progress is None else progress["of"] - _count_settled(progress)
     if missing > len(named):
@@ -166,7 +166,7 @@ def show(receipt: "ReceiptContent") -> None:
     verifiers, summary = receipt["verifiers"], receipt.get("summary")
     total = summary["verifiers"] if summary else len(verifiers)
     in_grace = summary["grace"] if summary else len(receipt["grace"])
-    if summary and total > MOST_SHOWN:
+    if summary and total > MAX_SHOWN:
         _show_services(summary)
         verifiers = summary["notable"]
     rows = [
@@ -176,20 +176,20 @@ def show(receipt: "ReceiptContent") -> None:
             each["outcome"],
             f"{each['latency_ms']:.1f} ms",
         )
-        for each in verifiers[:MOST_SHOWN]
+        for each in verifiers[:MAX_SHOWN]
     ]
     empty = "No sidecar has a lease." if not total else ""
     terminal.table(("service", "instance", "outcome", "after"), rows, empty=empty)
     if len(rows) < total:
         terminal.line("showing", f"{len(rows):,} of {total:,}: the lapsed, then the slowest", _ALL)
-    for each in receipt["grace"][:MOST_SHOWN]:
+    for each in receipt["grace"][:MAX_SHOWN]:
         terminal.line(
             "grace",
             f"{each['service']} ({each['instance'][:12]}) may accept without a lease "
             f"until {each['until']}: the guarantee does not hold there",
         )
-    if in_grace > MOST_SHOWN:
-        terminal.line("showing", f"{MOST_SHOWN:,} of {in_grace:,} in grace", _ALL)
+    if in_grace > MAX_SHOWN:
+        terminal.line("showing", f"{MAX_SHOWN:,} of {in_grace:,} in grace", _ALL)
     if until := receipt.get("unknown_grace_until"):
         terminal.line(
             "grace",
@@ -200,7 +200,7 @@ def show(receipt: "ReceiptContent") -> None:
 
 def _show_services(summary: "ReceiptSummary") -> None:
     services = summary["services"]
-    shown = services[:MOST_SERVICES]
+    shown = services[:MAX_SERVICES]
     rows = [
         (
             each["service"],

@@ -27,11 +27,11 @@ from rescind.wire import bearer
 from rescind_sidecar.http.messages import NO_STORE, HttpRequest, HttpResponse, lines, problem
 
 PATH = "/verify"
-_MOST_PARAMETERS = 100
-_MOST_QUERIES = 1024
-_MOST_CACHED = 10_000
+_MAX_PARAMETERS = 100
+_MAX_QUERIES = 1024
+_MAX_CACHED = 10_000
 _CACHE_BYTES = 16 << 20
-_LONGEST_CACHED_QUERY_BYTES = 256
+_MAX_CACHED_QUERY_BYTES = 256
 _LARGEST_SEQ = (1 << 64) - 1
 
 _VISIBLE = re.compile(r"[!-$&-~]*")
@@ -130,7 +130,7 @@ class ForwardAuth:
         headers = _encode_headers(record)
         self._cached_bytes += len(headers)
         while self._cached and (
-            len(self._cached) >= _MOST_CACHED or self._cached_bytes > _CACHE_BYTES
+            len(self._cached) >= _MAX_CACHED or self._cached_bytes > _CACHE_BYTES
         ):
             self._cached_bytes -= len(self._cached.pop(next(iter(self._cached))))
         self._cached[key] = headers
@@ -194,7 +194,7 @@ def _encode_visible(text: str) -> str:
 
 def _read_requirements(query: bytes) -> Requirements:
     # A proxy repeats the same query, which is cached. Long queries, made up by callers, are not.
-    if len(query) <= _LONGEST_CACHED_QUERY_BYTES:
+    if len(query) <= _MAX_CACHED_QUERY_BYTES:
         return _parse_cached(query)
     return _parse(query)
 
@@ -234,9 +234,9 @@ def _parse(query: bytes) -> Requirements:
 def _split_query(query: bytes) -> list[tuple[str, str]]:
     text = query.decode("utf-8", "replace")
     try:
-        return parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
+        return parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
     except ValueError:
-        raise _QueryError(f"There are more than {_MOST_PARAMETERS} parameters.") from None
+        raise _QueryError(f"There are more than {_MAX_PARAMETERS} parameters.") from None
 
 
 def _parse_scopes(name: str, text: str) -> list[str]:
@@ -266,4 +266,4 @@ def _parse_seq(value: str) -> int:
     raise _QueryError("`min_seq` is a position of the ledger: a number, 1042 say.")
 
 
-_parse_cached = lru_cache(_MOST_QUERIES)(_parse)
+_parse_cached = lru_cache(_MAX_QUERIES)(_parse)

@@ -34,9 +34,9 @@ Application = Callable[[HttpRequest], HttpResponse | Pending]
 SWEEP_S = 5.0
 _IDLE_SWEEPS = 15
 _SLOW_SWEEPS = 2
-_MOST_WAITING = 64
-_MOST_CONNECTIONS = 4096
-_MOST_OF_A_PEER = 2048
+_MAX_WAITING = 64
+_MAX_CONNECTIONS = 4096
+_MAX_PER_PEER = 2048
 _HEAD_BYTES = 65_536
 _BODY_BYTES = 65_536
 
@@ -101,7 +101,7 @@ class Listener:
         self.application = application
         self.tasks = tasks
         self.with_body = frozenset(with_body)
-        self._roster = Roster(most=_MOST_CONNECTIONS, most_of_a_peer=_MOST_OF_A_PEER)
+        self._roster = Roster(most=_MAX_CONNECTIONS, most_of_a_peer=_MAX_PER_PEER)
         self._server: asyncio.Server | None = None
         self._empty = asyncio.Event()
 
@@ -346,7 +346,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _pace(self) -> None:
         """Pause reading if too much is waiting; otherwise resume it."""
-        full = self._write_paused or len(self._waiting) > _MOST_WAITING
+        full = self._write_paused or len(self._waiting) > _MAX_WAITING
         transport = self._transport
         if full is self._read_paused or transport is None or transport.is_closing():
             return

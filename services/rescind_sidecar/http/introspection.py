@@ -29,7 +29,7 @@ PATH = "/introspect"
 
 _FORM = "application/x-www-form-urlencoded"
 _PARAMETERS = frozenset({"token", "token_type_hint", "client_id", "client_secret", "address"})
-_MOST_PARAMETERS = 20
+_MAX_PARAMETERS = 20
 _REQUIRED = frozenset({INTROSPECT})
 _BASIC = 'Basic realm="rescind"'
 _BAD_BEARER = 'Bearer realm="rescind", error="invalid_token"'
@@ -149,7 +149,7 @@ def _read_form(request: HttpRequest) -> dict[str, str]:
         raise _UnusableError(f"Send a form: Content-Type: {_FORM}.")
     try:
         text = request.body.decode("ascii")
-        pairs = parse_qsl(text, errors="strict", max_num_fields=_MOST_PARAMETERS)
+        pairs = parse_qsl(text, errors="strict", max_num_fields=_MAX_PARAMETERS)
     except ValueError:
         raise _UnusableError("The body is not a form of percent-encoded UTF-8 text.") from None
     form = dict(pairs)

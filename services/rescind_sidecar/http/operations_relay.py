@@ -9,7 +9,7 @@ import socket
 from rescind_sidecar.http.messages import NO_STORE, HttpRequest, HttpResponse, lines, problem
 
 DEADLINE_S = 2.0
-_LONGEST_BYTES = 1 << 24
+_MAX_BYTES = 1 << 24
 
 _SILENT = problem(
     503, "sidecar-silent", "The sidecar does not answer", "Its process hangs or is ending."
@@ -39,9 +39,7 @@ class Relay:
         connection.setblocking(False)
         try:
             await asyncio.get_running_loop().sock_connect(connection, self._address)
-            reader, writer = await asyncio.open_unix_connection(
-                sock=connection, limit=_LONGEST_BYTES
-            )
+            reader, writer = await asyncio.open_unix_connection(sock=connection, limit=_MAX_BYTES)
         except OSError:
             connection.close()
             raise

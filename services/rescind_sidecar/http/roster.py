@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Protocol
 
-_MOST_LOOKED_AT = 64
+_MAX_SCANNED = 64
 _V4_IN_V6 = bytes(10) + b"\xff\xff"
 _NETWORK_BYTES = 8  # of an IPv6 address: a host may choose among all the rest
 
@@ -46,7 +46,7 @@ class _ClosingOrder:
     def idlest(self) -> Member | None:
         """Return the connection to close first, or None if none of the first 64 is idle."""
         for members in (self.fresh, self.answered):
-            for _ in range(min(len(members), _MOST_LOOKED_AT)):
+            for _ in range(min(len(members), _MAX_SCANNED)):
                 member = next(iter(members))
                 if member.idle:
                     return member

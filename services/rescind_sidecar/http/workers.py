@@ -15,7 +15,7 @@ from rescind_sidecar.stats.counters import Counters
 _READY_DEADLINE_S = 30.0
 _STOP_DEADLINE_S = 2.0
 _FIRST_PAUSE_S = 0.05
-_LONGEST_PAUSE_S = 5.0
+_MAX_PAUSE_S = 5.0
 _STEADY_S = 10.0
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
@@ -77,7 +77,7 @@ class Workers:
             )
             await child.stop()
             steady = loop.time() - began_s > _STEADY_S
-            pause_s = _FIRST_PAUSE_S if steady else min(pause_s * 2, _LONGEST_PAUSE_S)
+            pause_s = _FIRST_PAUSE_S if steady else min(pause_s * 2, _MAX_PAUSE_S)
             await asyncio.sleep(pause_s)
             self._children[index] = Child(self._program)
 

@@ -18,7 +18,7 @@ from rescind_runtime.net import nats_connection
 from rescind_sidecar.link.transport import Accept, AuthorityBusyError
 
 _SEND_S = 2.0
-_MOST_BYTES = 1024 * 1024
+_MAX_BYTES = 1024 * 1024
 """The most bytes of an answer: as many as NATS would carry."""
 _OK, _EMPTY = 200, 204
 _HEADERS = {"content-type": "application/octet-stream", "accept-encoding": "identity"}
@@ -130,8 +130,8 @@ class HttpTransport:
                     raise UnreachableError(f"{url} answered {response.status_code}")
                 async for chunk in response.aiter_raw():
                     answer += chunk
-                    if len(answer) > _MOST_BYTES:
-                        raise UnreachableError(f"{url} answered over {_MOST_BYTES} bytes")
+                    if len(answer) > _MAX_BYTES:
+                        raise UnreachableError(f"{url} answered over {_MAX_BYTES} bytes")
         # anyio raises AttributeError for a connection that was closed while it was made.
         except (httpx2.HTTPError, TimeoutError, OSError, AttributeError) as error:
             cause = causes.of(error)

@@ -22,7 +22,7 @@ from rescind_runtime.net import redis_connection
 
 _DEADLINE_S = 0.05
 _PAUSE_S = 1.0
-_MOST_AT_ONCE = 128
+_MAX_AT_ONCE = 128
 _CAPACITY = 4_096
 
 _Request = tuple[str, asyncio.Future[bytes | None]]
@@ -80,7 +80,7 @@ class RedisRecordReader:
         self._fault_log.clear()
         while True:
             batch = [await self._queue.get()]
-            while len(batch) < _MOST_AT_ONCE and not self._queue.empty():
+            while len(batch) < _MAX_AT_ONCE and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             payloads: Sequence[bytes | None] = [None] * len(batch)
             try:

@@ -44,11 +44,11 @@ from rescind_sidecar.usecases.lookup.lookup_budgets import LookupSource
 
 _MODE = 0o660
 _BACKLOG = 1024
-_MOST_UNDER_WAY = 1024
-_MOST_IN_A_TURN = 128
-_MOST_CONNECTIONS = 4096
-_MOST_OF_ONE_SOURCE = 1024
-_LONGEST_REQUEST_BYTES = 65_536
+_MAX_IN_FLIGHT = 1024
+_MAX_PER_TURN = 128
+_MAX_CONNECTIONS = 4096
+_MAX_PER_SOURCE = 1024
+_MAX_REQUEST_BYTES = 65_536
 
 
 class SocketServer:
@@ -105,10 +105,7 @@ class SocketServer:
         """Admit a connection; return False if there are too many in all or from its source."""
         if self._stopped:
             return False
-        if (
-            len(self.connections) >= _MOST_CONNECTIONS
-            or self._of_source[source] >= _MOST_OF_ONE_SOURCE
-        ):
+        if len(self.connections) >= _MAX_CONNECTIONS or self._of_source[source] >= _MAX_PER_SOURCE:
             self.tally.connections_refused += 1
             return False
         self.connections.add(connection)
@@ -210,7 +207,7 @@ class WorkloadConnection(asyncio.Protocol):
 
     def __init__(self, server: SocketServer) -> None:
         self._server = server
-        self._frames = Frames(longest_bytes=_LONGEST_REQUEST_BYTES)
+        self._frames = Frames(longest_bytes=_MAX_REQUEST_BYTES)
         self._transport: asyncio.Transport | None = None
         self._source = LookupSource(0, 0)
         self._waiting: deque[bytes] = deque()
@@ -240,7 +237,7 @@ class WorkloadConnection(asyncio.Protocol):
 
     def _take_turn(self) -> None:
         self._turn = None
-        for _ in range(_MOST_IN_A_TURN):
+        for _ in range(_MAX_PER_TURN):
             if not self._waiting or self._is_full:
                 break
             try:
@@ -300,7 +297,7 @@ class WorkloadConnection(asyncio.Protocol):
 
     @property
     def _is_full(self) -> bool:
-        return self._write_paused or self._under_way >= _MOST_UNDER_WAY
+        return self._write_paused or self._under_way >= _MAX_IN_FLIGHT
 
     def _pace(self) -> None:
         """Resume reading if no received request waits; else pause it, and process the next ones."""

@@ -7,7 +7,7 @@ import structlog
 
 from rescind.core.ledger import Position
 from rescind.wire.enrolment import instance_of
-from rescind.wire.heartbeat import MOST_TRAIL, Trail
+from rescind.wire.heartbeat import MAX_TRAIL, Trail
 from rescind_sidecar.ports import InstanceCredentials, InstanceKeyPair, InstanceKeys, Tables
 from rescind_sidecar.stats.counters import Counters
 from rescind_sidecar.view.authority_clock import AuthorityTime
@@ -15,7 +15,7 @@ from rescind_sidecar.view.negative_cache import NegativeCache
 from rescind_sidecar.view.record_cache import CAPACITY
 from rescind_sidecar.view.view import View
 
-_MOST_ANSWERED = 4
+_MAX_ANSWERED = 4
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
@@ -54,7 +54,7 @@ class Attempts:
     """
 
     def __init__(self) -> None:
-        self._answered: deque[bytes] = deque(maxlen=_MOST_ANSWERED)
+        self._answered: deque[bytes] = deque(maxlen=_MAX_ANSWERED)
         self._unanswered: list[bytes] = []
         self._last: Attempt | None = None
 
@@ -66,7 +66,7 @@ class Attempts:
     def begin(self, nonce: bytes, *, now_ns: int, applied: Position | None) -> Attempt:
         """Return the next attempt, with this nonce if there is room for one more."""
         last = self._last
-        if last is not None and len(self._unanswered) >= MOST_TRAIL - _MOST_ANSWERED:
+        if last is not None and len(self._unanswered) >= MAX_TRAIL - _MAX_ANSWERED:
             return replace(last, trail=self.trail, fresh=False)
         self._last = Attempt(nonce, self.trail, now_ns, applied)
         self._unanswered.append(nonce)

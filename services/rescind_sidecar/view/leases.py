@@ -7,7 +7,7 @@ valid one: that would stop a verifier that works correctly (design 7).
 from rescind.core.lease import Lease
 from rescind.core.ledger import Position
 
-_MOST_WAITING = 16
+_MAX_WAITING = 16
 
 
 class Leases:
@@ -28,7 +28,7 @@ class Leases:
         """
         self._waiting.append(lease)
         self._waiting.sort(key=lambda waiting: waiting.position.seq)
-        if len(self._waiting) > _MOST_WAITING:
+        if len(self._waiting) > _MAX_WAITING:
             self._waiting.remove(min(self._waiting, key=lambda waiting: waiting.ends_ns))
 
     @property

@@ -21,7 +21,7 @@ from rescind.wire.socket_protocol import (
 )
 
 _RECEIVE_BYTES = 65_536
-_MOST_IDLE = 8
+_MAX_IDLE = 8
 _TIMEVAL = struct.Struct("@ll")
 _TIMEOUT_TOLERANCE = 0.9
 
@@ -136,7 +136,7 @@ class Pool:
         except IndexError:
             connection = BlockingConnection(self._path, deadline_s=deadline_s)
         response = connection.send(request, deadline_s=deadline_s)
-        if len(self._idle) < _MOST_IDLE:
+        if len(self._idle) < _MAX_IDLE:
             self._idle.append(connection)
         else:
             connection.close()

@@ -23,7 +23,7 @@ _ATTEMPTS = 4
 _MALFORMED = Denied(Reason.MALFORMED)
 _INSUFFICIENT_SCOPE = Denied(Reason.INSUFFICIENT_SCOPE)
 
-MOST_ENTRIES = 100_000
+MAX_ENTRIES = 100_000
 TIMEOUT_S = 0.25
 _NO_WAIT_S = 1.0
 
@@ -53,7 +53,7 @@ class Verifier:
         *,
         audience: str | None = None,
         timeout_s: float = TIMEOUT_S,
-        most_entries: int = MOST_ENTRIES,
+        most_entries: int = MAX_ENTRIES,
     ) -> Self:
         """Connect to the sidecar at a socket, by default the configured one.
 

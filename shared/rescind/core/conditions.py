@@ -14,7 +14,7 @@ from rescind.errors import ConditionError
 
 MAX_ADDRESSES = 16
 MAX_VERIFIER_LABELS = 16
-_LONGEST_NETWORK = 64
+_MAX_NETWORK = 64
 
 _Network = IPv4Network | IPv6Network
 
@@ -62,10 +62,8 @@ UNCONDITIONAL = Conditions()
 def network(text: str) -> str:
     """Return a network in its canonical form. Raises ConditionError."""
     expected = "expected, for example, 10.0.0.0/8 or 2001:db8::/32"
-    if len(text) > _LONGEST_NETWORK or "%" in text:  # a zone is valid on one machine only
-        raise ConditionError(
-            f"{text[:_LONGEST_NETWORK]!r} is not a network: {expected}, and no zone"
-        )
+    if len(text) > _MAX_NETWORK or "%" in text:  # a zone is valid on one machine only
+        raise ConditionError(f"{text[:_MAX_NETWORK]!r} is not a network: {expected}, and no zone")
     try:
         return str(ip_network(text))
     except ValueError as error:

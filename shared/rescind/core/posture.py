@@ -15,10 +15,10 @@ from typing import Self
 from rescind.core.token_format import Kind
 from rescind.errors import PostureError
 
-LONGEST_GRACE_NS = 3_600 * 10**9
+MAX_GRACE_NS = 3_600 * 10**9
 """An hour. For more, choose a longer term, which receipts can wait for."""
 
-LONGEST_GRACE_MS = LONGEST_GRACE_NS // 10**6
+MAX_GRACE_MS = MAX_GRACE_NS // 10**6
 
 _STRICT = "strict"
 _GRACE = "grace:"
@@ -85,7 +85,7 @@ def assumed_grace_ns(text: str) -> int:
     try:
         return Posture.parse(text).longest_grace_ns
     except PostureError:
-        return LONGEST_GRACE_NS
+        return MAX_GRACE_NS
 
 
 def _parse_part(text: str) -> tuple[Kind, int]:
@@ -94,7 +94,7 @@ def _parse_part(text: str) -> tuple[Kind, int]:
         kinds = ", ".join(Kind)
         raise PostureError(f"{text[:80]!r} is not a grace period: {_EXAMPLE}; kinds are {kinds}")
     grace_ns = int(match[2]) * _UNITS_NS[match[3]]
-    if grace_ns > LONGEST_GRACE_NS:
+    if grace_ns > MAX_GRACE_NS:
         raise PostureError(f"{text!r} is longer than an hour, the longest grace period")
     return Kind(match[1]), grace_ns
 

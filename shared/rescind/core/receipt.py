@@ -3,7 +3,7 @@
 Enforced means: no check that starts after the receipt is accepted by an enforcing verifier. Checks
 in flight may still finish.
 
-A receipt of at most `MOST_INLINE` verifiers names each of them. A larger one is a summary: counts,
+A receipt of at most `MAX_INLINE` verifiers names each of them. A larger one is a summary: counts,
 the verifiers that matter most, and the hashes of the details, by which these stay verifiable.
 """
 
@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from heapq import nsmallest
 
-MOST_INLINE = 1_000
+MAX_INLINE = 1_000
 """The largest number of verifiers, including those in grace, that a receipt names itself."""
 
-MOST_LAPSED = 500
-MOST_SLOWEST = 50
-MOST_GRACE = 500
-MOST_SERVICES = 200
+MAX_LAPSED = 500
+MAX_SLOWEST = 50
+MAX_GRACE = 500
+MAX_SERVICES = 200
 """How many of each a summary names; of services, those with the most verifiers."""
 
 
@@ -95,7 +95,7 @@ class Receipt:
     kill; a receipt without them does not name the revocation. `hit` is the number of tokens that
     matched and had not ended, exact up to 10,000; None: not counted.
 
-    With a `summary`, `verifiers` are only those of `notable`, and `grace` the first `MOST_GRACE`.
+    With a `summary`, `verifiers` are only those of `notable`, and `grace` the first `MAX_GRACE`.
     """
 
     revocation_id: str
@@ -116,19 +116,19 @@ def summarised(receipt: Receipt, hashes: tuple[bytes, ...]) -> Receipt:
     return replace(
         receipt,
         verifiers=notable(receipt.verifiers),
-        grace=receipt.grace[:MOST_GRACE],
+        grace=receipt.grace[:MAX_GRACE],
         summary=replace(summary_of(receipt), hashes=hashes),
     )
 
 
 def notable(verifiers: Sequence[EnforcingVerifier]) -> tuple[EnforcingVerifier, ...]:
-    """Return the first `MOST_LAPSED` that lapsed, and the `MOST_SLOWEST` slowest of the others."""
+    """Return the first `MAX_LAPSED` that lapsed, and the `MAX_SLOWEST` slowest of the others."""
     lapsed = [each for each in verifiers if each.outcome is Outcome.LAPSED]
     others = (each for each in verifiers if each.outcome is not Outcome.LAPSED)
     slowest = nsmallest(
-        MOST_SLOWEST, others, key=lambda each: (-each.latency_us, each.service, each.instance)
+        MAX_SLOWEST, others, key=lambda each: (-each.latency_us, each.service, each.instance)
     )
-    return (*lapsed[:MOST_LAPSED], *slowest)
+    return (*lapsed[:MAX_LAPSED], *slowest)
 
 
 def summary_of(receipt: Receipt) -> Summary:
@@ -167,6 +167,6 @@ def summary_of(receipt: Receipt) -> Summary:
         lapsed=sum(each.lapsed for each in services),
         grace=len(receipt.grace),
         grace_until_us=max((each.until_us for each in receipt.grace), default=0),
-        services=tuple(services[:MOST_SERVICES]),
-        services_left=max(0, len(services) - MOST_SERVICES),
+        services=tuple(services[:MAX_SERVICES]),
+        services_left=max(0, len(services) - MAX_SERVICES),
     )

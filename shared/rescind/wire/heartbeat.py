@@ -13,7 +13,7 @@ from rescind.wire.codec import Fields, Payload, pack
 
 INSTANCE_BYTES = 16
 NONCE_BYTES = 16
-MOST_TRAIL = 16
+MAX_TRAIL = 16
 
 Trail = tuple[bytes, ...]
 """The nonces of the latest heartbeats of one process, which distinguish it from a copy of itself.
@@ -286,8 +286,8 @@ def _decode_trail(fields: Fields) -> Trail | None:
     trail = fields.chunks_or_nil() if fields.more else None
     if trail is None:
         return None
-    if len(trail) > MOST_TRAIL or any(len(nonce) != NONCE_BYTES for nonce in trail):
-        raise MalformedMessageError("trail", f"not {MOST_TRAIL} nonces at the most")
+    if len(trail) > MAX_TRAIL or any(len(nonce) != NONCE_BYTES for nonce in trail):
+        raise MalformedMessageError("trail", f"not {MAX_TRAIL} nonces at the most")
     return trail
 
 

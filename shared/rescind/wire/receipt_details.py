@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rescind.core.receipt import (
-    MOST_GRACE,
-    MOST_INLINE,
+    MAX_GRACE,
+    MAX_INLINE,
     EnforcingVerifier,
     Receipt,
     VerifierInGrace,
@@ -23,7 +23,7 @@ from rescind.wire import receipts
 from rescind.wire.codec import MAX_MESSAGE_BYTES, Fields, Payload, pack
 
 PER_CHUNK = 1_000
-MOST_CHUNKS = 4_096
+MAX_CHUNKS = 4_096
 """Enough for four million verifiers; the hashes alone are 128 KiB of the signed content."""
 
 _CHUNK = 1
@@ -48,7 +48,7 @@ def divide(receipt: Receipt) -> tuple[Receipt, tuple[bytes, ...]]:
 
     A small receipt is returned unchanged. Raises TooLargeError; then nothing is signed.
     """
-    if len(receipt.verifiers) + len(receipt.grace) <= MOST_INLINE:
+    if len(receipt.verifiers) + len(receipt.grace) <= MAX_INLINE:
         return receipt, ()
     chunks = _encode_chunks(receipt.verifiers, receipt.grace)
     return summarised(receipt, tuple(map(_compute_hash, chunks))), chunks
@@ -119,21 +119,21 @@ def length(receipt: Receipt) -> int:
     summary = receipt.summary
     if summary is None:
         return len(receipt.verifiers)
-    return summary.verifiers + max(0, summary.grace - MOST_GRACE)
+    return summary.verifiers + max(0, summary.grace - MAX_GRACE)
 
 
 def _find_place(receipt: Receipt, place: int) -> int:
     """Return the place in the chunks, which also contain the grace that the receipt names."""
-    return place if place < summary_of(receipt).verifiers else place + MOST_GRACE
+    return place if place < summary_of(receipt).verifiers else place + MAX_GRACE
 
 
 def _encode_chunks(
     verifiers: Sequence[EnforcingVerifier], grace: Sequence[VerifierInGrace]
 ) -> tuple[bytes, ...]:
     many = len(verifiers) + len(grace)
-    if many > MOST_CHUNKS * PER_CHUNK:
+    if many > MAX_CHUNKS * PER_CHUNK:
         raise TooLargeError(
-            f"a receipt of {many:,} verifiers: at most {MOST_CHUNKS * PER_CHUNK:,} can be kept"
+            f"a receipt of {many:,} verifiers: at most {MAX_CHUNKS * PER_CHUNK:,} can be kept"
         )
     rows = [*map(receipts.encode_verifier, verifiers)]
     split = len(rows)

@@ -21,7 +21,7 @@ from rescind.wire.heartbeat import INSTANCE_BYTES
 
 HASH_BYTES = 32
 
-_LONGEST_BYTES = MAX_MESSAGE_BYTES - 1_024
+_MAX_BYTES = MAX_MESSAGE_BYTES - 1_024
 """The envelope with key and signature is a message too, and must stay below the limit."""
 
 _RECEIPT = 1
@@ -88,10 +88,10 @@ def _encode_summary(summary: Summary, receipt_bytes: bytes) -> bytes:
 
 
 def _require_readable(content: bytes, *, longest: int) -> bytes:
-    if len(content) > _LONGEST_BYTES or longest > MAX_ITEMS:
+    if len(content) > _MAX_BYTES or longest > MAX_ITEMS:
         raise TooLargeError(
             f"a receipt of {len(content):,} bytes, with a list of {longest:,}: its readers take "
-            f"{_LONGEST_BYTES:,} bytes and {MAX_ITEMS:,}"
+            f"{_MAX_BYTES:,} bytes and {MAX_ITEMS:,}"
         )
     return content
 

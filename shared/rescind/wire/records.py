@@ -15,7 +15,7 @@ from rescind.wire.heartbeat import NONCE_BYTES
 from rescind.wire.signed_envelope import Signer
 
 HASH_BYTES = 32
-LONGEST_TTL_MS = 600_000
+MAX_TTL_MS = 600_000
 """How long Redis may store a record that is not read again."""
 
 _RECORD = 1

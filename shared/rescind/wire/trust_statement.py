@@ -17,8 +17,8 @@ from rescind.wire.signed_envelope import SignedEnvelope
 
 KEY_BYTES = 32
 KEY_ID_BYTES = 8
-MOST_LINKS = 64
-MOST_RETIRED = 64
+MAX_LINKS = 64
+MAX_RETIRED = 64
 
 _ENVELOPE = 1
 _ENVELOPE_FIELDS = 3
@@ -149,8 +149,8 @@ def decode_envelope(payload: Payload) -> tuple[SignedEnvelope, tuple[bytes, ...]
     for _ in range(_ENVELOPE_FIELDS):
         fields.octets()
     links = fields.optional_chunks() if fields.more else ()
-    if len(links) > MOST_LINKS:
-        raise MalformedMessageError("trust statement", f"more than {MOST_LINKS} links")
+    if len(links) > MAX_LINKS:
+        raise MalformedMessageError("trust statement", f"more than {MAX_LINKS} links")
     return signed, links
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rescind.wire.codec import Fields, Payload, pack
 from rescind.wire.heartbeat import INSTANCE_BYTES
 
-MOST_TOKENS = 1_000
+MAX_TOKENS = 1_000
 """The largest number of ids in one report: 32 KB, far below the limit of NATS."""
 
 _USED = 1

@@ -138,7 +138,7 @@ class Keyring:
         signer = SigningKey(root)
         if bytes(signer.verify_key) != self.root and links is None:
             raise KeyringError("that is the root key of another keyring")
-        kept = (*self.trust.retired, *retired)[-trust_statement.MOST_RETIRED :]
+        kept = (*self.trust.retired, *retired)[-trust_statement.MAX_RETIRED :]
         changed = self._signed(
             signer,
             private,
@@ -208,7 +208,7 @@ class Keyring:
             trust_statement.encode_link(RootLink(bytes(after.verify_key), now_us)),
         )
         links = (*self.links, trust_statement.encode_envelope(link, ()))[
-            -trust_statement.MOST_LINKS :
+            -trust_statement.MAX_LINKS :
         ]
         return self._sign_again(
             self._private, root=new_root, now_us=now_us, life_us=life_us, links=links

@@ -21,7 +21,7 @@ from rescind.wire.signed_envelope import SignedEnvelope
 from rescind.wire.trust_statement import Purpose, RetiredKey, Statement, key_id, signed_bytes
 from rescind_runtime.data_dir import write_private
 
-MOST_LIFE_US = 366 * 86_400 * 1_000_000
+MAX_LIFE_US = 366 * 86_400 * 1_000_000
 """The longest life of a statement: a stolen root key cannot sign one for ever."""
 
 TOLERANCE_US = 86_400 * 1_000_000
@@ -60,7 +60,7 @@ class Trust:
         except MalformedMessageError as error:
             raise KeyringError(f"the trust statement cannot be read: {error}") from error
         if found.not_after_us is not None and (
-            found.not_after_us - found.issued_at_us > MOST_LIFE_US
+            found.not_after_us - found.issued_at_us > MAX_LIFE_US
         ):
             raise KeyringError("the trust statement is good for more than 366 days")
         return found, roots

@@ -27,7 +27,7 @@ from rescind_runtime.processes.child_process import Program, Server
 _HANDED_OVER = "-postgres"  # follows the name of the sockets' folder when another user owns it
 
 VARIABLE = "RESCIND_POSTGRES_DSN"
-LONGEST_SOCKET = len(f"{_HANDED_OVER}/.s.PGSQL.5432")
+MAX_SOCKET_PATH = len(f"{_HANDED_OVER}/.s.PGSQL.5432")
 
 _OLDEST = 15
 _NOBODY = 65534

@@ -108,7 +108,7 @@ async def running(
     """
     _require_free(plan.port)
     names = (valkey.SOCKET, *(f"{service}.sock" for service in plan.services))
-    longest = max(postgres.LONGEST_SOCKET, *(1 + len(os.fsencode(name)) for name in names))
+    longest = max(postgres.MAX_SOCKET_PATH, *(1 + len(os.fsencode(name)) for name in names))
     async with AsyncExitStack() as block:
         place = await block.enter_async_context(
             home.locked(plan.directory.absolute(), longest_socket=longest)

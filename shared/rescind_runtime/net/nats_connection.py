@@ -23,11 +23,11 @@ from rescind_runtime.net import nats_client
 
 # When the loop stalls so long that a queue exceeds these limits, nats-py drops messages without a
 # reliable report. That is safe: each of our messages carries its seq, and a gap is fetched.
-_MOST_PENDING = 65_536
-_MOST_PENDING_BYTES = 64 * 1024 * 1024
+_MAX_PENDING = 65_536
+_MAX_PENDING_BYTES = 64 * 1024 * 1024
 _LOG_AFTER_S = 3.0
 _POLL_S = 1.0
-_LONGEST_DISCONNECTED_S = 30.0
+_MAX_DISCONNECTED_S = 30.0
 _CLOSE_S = 2.0
 _CANCEL_AGAIN_S = 0.1
 
@@ -122,7 +122,7 @@ async def _read(link: NatsLink, *, wait_for_files: bool) -> dict[str, Any]:
             if not wait_for_files:
                 raise
             _log.error("NATS cannot be used", action="nats.refused", cause="file", why=str(error))
-            await asyncio.sleep(_LONGEST_DISCONNECTED_S)
+            await asyncio.sleep(_MAX_DISCONNECTED_S)
 
 
 async def _await_cancellable(connecting: Coroutine[Any, Any, None]) -> None:
@@ -193,8 +193,8 @@ async def subscribe(client: Client, subject: str, handler: Handler, *, queue: st
             subject,
             queue=queue,
             cb=handler,
-            pending_msgs_limit=_MOST_PENDING,
-            pending_bytes_limit=_MOST_PENDING_BYTES,
+            pending_msgs_limit=_MAX_PENDING,
+            pending_bytes_limit=_MAX_PENDING_BYTES,
         )
 
 
@@ -210,7 +210,7 @@ async def wait_until_given_up(client: Client) -> None:
     without a report. If NATS itself is unreachable, a new client waits for it just as well.
     """
     disconnected_s = 0.0
-    while disconnected_s < _LONGEST_DISCONNECTED_S:
+    while disconnected_s < _MAX_DISCONNECTED_S:
         await asyncio.sleep(_POLL_S)
         disconnected_s = 0.0 if client.is_connected else disconnected_s + _POLL_S
     _log.warning("NATS is away for long; connecting anew", action="nats.given_up")

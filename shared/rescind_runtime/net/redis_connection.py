@@ -38,7 +38,7 @@ CONNECT_S = 0.5
 No look-up waits for it.
 """
 
-_MOST_CONNECTIONS = 2
+_MAX_CONNECTIONS = 2
 _URL = (
     "RESCIND_REDIS_URL: expected redis://HOST:PORT/DATABASE, rediss://… or unix://PATH; in "
     "a password, write / as %2F, @ as %40 and : as %3A"
@@ -124,7 +124,7 @@ def _pool(link: RedisLink, timeout_s: float) -> ConnectionPool:
             "retry": Retry(NoBackoff(), 0),
             "socket_timeout": timeout_s,
             "socket_connect_timeout": max(timeout_s, CONNECT_S),
-            "max_connections": _MOST_CONNECTIONS,
+            "max_connections": _MAX_CONNECTIONS,
             # A server that moves would name the next one, whose link was not checked.
             "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         } | dict(parse_url(link.url))

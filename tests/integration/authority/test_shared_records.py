@@ -42,7 +42,7 @@ class RedisSystem:
 @pytest.fixture
 async def redis_system(system: System, tmp_path: Path) -> AsyncIterator[RedisSystem]:
     async with (
-        home.locked(tmp_path / "data", longest_socket=postgres.LONGEST_SOCKET) as place,
+        home.locked(tmp_path / "data", longest_socket=postgres.MAX_SOCKET_PATH) as place,
         valkey.running(place) as server,
         Redis.from_url(server.url, socket_timeout=5) as cache,
         serving(system.but(redis_url=SecretStr(server.url))) as authority,
@@ -64,7 +64,7 @@ async def test_a_look_up_stores_its_record_in_redis_for_the_next_sidecar(
     assert records.decode(left) == record
     assert await redis_system.left(issued["token"], epoch=2) is None
     key = records.key(1, token_format.digest(issued["token"]))
-    assert 0 < await redis_system.cache.pttl(key) <= records.LONGEST_TTL_MS
+    assert 0 < await redis_system.cache.pttl(key) <= records.MAX_TTL_MS
 
 
 async def test_a_record_does_not_outlive_its_token_in_redis(redis_system: RedisSystem) -> None:

@@ -132,7 +132,7 @@ async def nats(pki: Pki, folder: Path, users: str) -> AsyncIterator[int]:
 async def redis(pki: Pki, folder: Path) -> AsyncIterator[str]:
     """Run a Valkey with a user of its own, behind TLS that wants a certificate."""
     async with (
-        home.locked(folder, longest_socket=postgres.LONGEST_SOCKET) as place,
+        home.locked(folder, longest_socket=postgres.MAX_SOCKET_PATH) as place,
         valkey.running(place) as server,
     ):
         path = unquote(urlsplit(server.url).path)

@@ -25,7 +25,7 @@ from rescind_runtime.processes import launcher
 
 @asynccontextmanager
 async def locked(directory: Path) -> AsyncIterator[Home]:
-    async with home.locked(directory, longest_socket=postgres.LONGEST_SOCKET) as place:
+    async with home.locked(directory, longest_socket=postgres.MAX_SOCKET_PATH) as place:
         yield place
 
 

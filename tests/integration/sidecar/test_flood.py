@@ -136,7 +136,7 @@ def test_a_frame_longer_than_any_request_ends_the_connection(sidecar: RunningSid
 def test_one_workload_cannot_take_every_connection(
     sidecar: RunningSidecar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_MOST_OF_ONE_SOURCE", 16)
+    monkeypatch.setattr(server, "_MAX_PER_SOURCE", 16)
     with ExitStack() as opened:
         for _ in range(20):
             connection = opened.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))

@@ -149,7 +149,7 @@ def test_a_server_that_answers_late_does_not_end_what_is_pushed() -> None:
 
 def test_a_client_that_has_stopped_trying_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nats_connection, "_POLL_S", 0.02)
-    monkeypatch.setattr(nats_connection, "_LONGEST_DISCONNECTED_S", 0.1)
+    monkeypatch.setattr(nats_connection, "_MAX_DISCONNECTED_S", 0.1)
     heard: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def story() -> None:

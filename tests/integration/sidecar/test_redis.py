@@ -63,7 +63,7 @@ class RedisSystem:
 @asynccontextmanager
 async def valkeys(directory: Path) -> AsyncIterator[Server]:
     async with (
-        home.locked(directory, longest_socket=postgres.LONGEST_SOCKET) as place,
+        home.locked(directory, longest_socket=postgres.MAX_SOCKET_PATH) as place,
         valkey.running(place) as server,
     ):
         yield server
@@ -209,7 +209,7 @@ async def test_an_unknown_token_leaves_nothing_in_redis(redis_system: RedisSyste
 
 async def test_a_redis_that_is_killed_costs_no_answer_and_is_found_again(tmp_path: Path) -> None:
     async with (
-        home.locked(tmp_path / "data", longest_socket=postgres.LONGEST_SOCKET) as place,
+        home.locked(tmp_path / "data", longest_socket=postgres.MAX_SOCKET_PATH) as place,
         AsyncExitStack() as life,
     ):
         server = await life.enter_async_context(valkey.running(place))

@@ -18,7 +18,7 @@ from tests.support.proof.oracle import CheckedToken, Command, Oracle
 from rescind.core import token_format
 from rescind.core.token_format import Kind
 
-MOST_GOOD = 120
+MAX_GOOD = 120
 _KEPT_NS = 1_500_000_000
 _FORGERIES_GO = 0.02
 _DEAD_GO = 0.03
@@ -107,7 +107,7 @@ class Actors:
     async def families(self) -> None:
         """Issue and delegate until cancelled, so that there are always some good tokens."""
         while True:
-            if len(self.good) < MOST_GOOD:
+            if len(self.good) < MAX_GOOD:
                 root = await self.issue()
                 for _ in range(self._random.randrange(3)):
                     parent = root and self._random.choice([root, *self._children(root)])
@@ -124,7 +124,7 @@ class Actors:
             await self.revoking.wait()
             choice = self._random.random()
             good = self.good
-            if len(good) < MOST_GOOD // 2:
+            if len(good) < MAX_GOOD // 2:
                 await asyncio.sleep(0.02)
             elif choice < 0.3:
                 await self.revoke(self._random.choice(good), wait=True)

@@ -17,12 +17,12 @@ from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_authority.http import sidecar_routes
 from rescind_authority.http.sidecar_routes import SidecarRoutes
 from rescind_authority.nats import sidecar_requests
-from rescind_authority.nats.publisher import _CAPACITY as MOST_BATCHES
+from rescind_authority.nats.publisher import _CAPACITY as MAX_BATCHES
 from rescind_authority.nats.publisher import NatsPublisher
 from rescind_authority.nats.sidecar_requests import Requests
 from rescind_authority.ports.token_search import BlastRadius
 from rescind_authority.prometheus import PrometheusMetrics
-from rescind_authority.redis.record_cache import _CAPACITY as MOST_RECORDS
+from rescind_authority.redis.record_cache import _CAPACITY as MAX_RECORDS
 from rescind_authority.redis.record_cache import RedisRecordWriter
 from rescind_authority.usecases.access import authoriser as authorise
 from rescind_authority.usecases.access.authoriser import Authoriser
@@ -45,7 +45,7 @@ def counted(metrics: PrometheusMetrics, name: str) -> float:
 def test_batches_beyond_the_bound_are_dropped_and_counted() -> None:
     metrics = PrometheusMetrics()
     publisher = NatsPublisher(NOTHING, metrics)
-    for _ in range(MOST_BATCHES + 7):
+    for _ in range(MAX_BATCHES + 7):
         publisher.announce(BATCH)
     assert counted(metrics, "rescind_authority_unannounced_batches_total") == 7
 
@@ -54,7 +54,7 @@ def test_records_for_redis_beyond_the_bound_are_dropped_and_counted() -> None:
     metrics = PrometheusMetrics()
     shared = RedisRecordWriter(RedisLink("redis://127.0.0.1:1"), metrics)
     record = replace(BARE_RECORD, expires_at_us=10**9)
-    for _ in range(MOST_RECORDS + 7):
+    for _ in range(MAX_RECORDS + 7):
         shared.keep(record, b"", now_us=0)
     assert counted(metrics, 'rescind_authority_shared_records_total{outcome="lost"}') == 7
 
@@ -62,7 +62,7 @@ def test_records_for_redis_beyond_the_bound_are_dropped_and_counted() -> None:
 def test_beyond_the_bound_the_oldest_refused_token_is_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(authorise, "_MOST_REFUSED", 3)
+    monkeypatch.setattr(authorise, "_MAX_REFUSED", 3)
     authoriser = Authoriser(NOTHING, edge_keys=NOTHING, prefix="rsc")
     for number in range(5):
         authoriser._remember_outcome(bytes([number]), refused=True)
@@ -107,11 +107,11 @@ class SlowSidecarApi:
 @pytest.mark.parametrize(
     ("subject", "bound", "refusal"),
     [
-        ("heartbeat", "_MOST_HEARTBEATS", EMPTY),
-        ("resolve", "_MOST_LOOKUPS", b"not now"),
-        ("since", "_MOST_SINCE", EMPTY),
-        ("offer", "_MOST_OFFERS", EMPTY),
-        ("enrol", "_MOST_ENROLMENTS", EMPTY),
+        ("heartbeat", "_MAX_HEARTBEATS", EMPTY),
+        ("resolve", "_MAX_LOOKUPS", b"not now"),
+        ("since", "_MAX_SINCE", EMPTY),
+        ("offer", "_MAX_OFFERS", EMPTY),
+        ("enrol", "_MAX_ENROLMENTS", EMPTY),
     ],
 )
 async def test_requests_over_nats_beyond_the_bound_are_refused_at_once_and_take_no_other_s_place(
@@ -143,11 +143,11 @@ async def test_requests_over_nats_beyond_the_bound_are_refused_at_once_and_take_
 @pytest.mark.parametrize(
     ("name", "bound"),
     [
-        ("heartbeat", "_MOST_HEARTBEATS"),
-        ("resolve", "_MOST_LOOKUPS"),
-        ("since", "_MOST_SINCE"),
-        ("offer", "_MOST_OFFERS"),
-        ("enrol", "_MOST_ENROLMENTS"),
+        ("heartbeat", "_MAX_HEARTBEATS"),
+        ("resolve", "_MAX_LOOKUPS"),
+        ("since", "_MAX_SINCE"),
+        ("offer", "_MAX_OFFERS"),
+        ("enrol", "_MAX_ENROLMENTS"),
     ],
 )
 async def test_requests_over_http_beyond_the_bound_get_an_empty_answer_at_once(
@@ -189,7 +189,7 @@ class SlowTokens:
 
 
 async def test_counts_beyond_the_bound_are_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hit_counts, "_MOST_WAITING", 6)
+    monkeypatch.setattr(hit_counts, "_MAX_WAITING", 6)
     table = SlowTokens()
     counting = HitCounter(cast("Any", table), revocations=NOTHING)
     asked = [

@@ -10,7 +10,7 @@ from typing import Any
 from rescind.errors import RescindError
 from rescind_authority.errors import OverloadedError
 
-_LONGEST_WAIT_S = 10.0
+_MAX_WAIT_S = 10.0
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -67,7 +67,7 @@ class Gate:
         admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(peer, deque()).append(admitted)
         try:
-            async with asyncio.timeout(_LONGEST_WAIT_S):
+            async with asyncio.timeout(_MAX_WAIT_S):
                 await admitted
         except (asyncio.CancelledError, TimeoutError) as error:
             # A cancelled future stays in its queue and is skipped there.

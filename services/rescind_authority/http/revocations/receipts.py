@@ -15,11 +15,11 @@ from rescind_authority.http.dependencies import UseCases
 from rescind_authority.ports.ledger import CommittedEvent
 from rescind_authority.usecases.enforcement.wait import EnforcementProgress
 
-LONGEST_WAIT_S = 600
+MAX_WAIT_S = 600
 ALWAYS_THERE = ConfigDict(json_schema_serialization_defaults_required=True)
 """Responses contain every field, also one with a default; the schema lists all as required."""
 
-MOST_VERIFIERS = 1_000
+MAX_VERIFIERS = 1_000
 """The maximum of verifiers in one response: all of a receipt that names them itself."""
 
 
@@ -171,10 +171,10 @@ async def enforced(
     response: Response,
     *,
     timeout_s: float | None,
-    limit: int = MOST_VERIFIERS,
+    limit: int = MAX_VERIFIERS,
 ) -> _Facts:
     """Wait for enforcement and add the receipt; set 202 if the time runs out first."""
-    found = await authority.enforcer.receipt(committed, timeout_s=timeout_s or LONGEST_WAIT_S)
+    found = await authority.enforcer.receipt(committed, timeout_s=timeout_s or MAX_WAIT_S)
     if isinstance(found, bytes):
         return await with_receipt(facts, found, authority, limit=limit)
     response.status_code = status.HTTP_202_ACCEPTED
@@ -187,7 +187,7 @@ async def with_receipt(
     authority: UseCases,
     *,
     cursor: int = 0,
-    limit: int = MOST_VERIFIERS,
+    limit: int = MAX_VERIFIERS,
 ) -> _Facts:
     """Add an existing receipt, with a page of its verifiers."""
     signed = signed_envelope.decode(envelope)

@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from rescind.core.handles import Handle, with_descendants
 from rescind_authority.errors import FieldError, InvalidRequestError
 from rescind_authority.http import handles, timestamps
-from rescind_authority.http.revocations.receipts import LONGEST_WAIT_S, MOST_VERIFIERS
+from rescind_authority.http.revocations.receipts import MAX_VERIFIERS, MAX_WAIT_S
 from rescind_authority.usecases.revocations.revoke import RevokeCommand, Verb
 
-MOST_AT_ONCE = 1_000
+MAX_AT_ONCE = 1_000
 
 RESPONSE_OPTIONS = frozenset({"wait", "timeout", "preview"})
 """Fields that affect the response, not the command: a repeat under one key may differ in them."""
@@ -35,7 +35,7 @@ class WaitOptions(BaseModel):
         description="Answer after the revocation is enforced: no verifier accepts the old state "
         "any more.",
     )
-    timeout: Annotated[float, Field(gt=0, le=LONGEST_WAIT_S)] | None = Field(
+    timeout: Annotated[float, Field(gt=0, le=MAX_WAIT_S)] | None = Field(
         default=None,
         description="With `wait`: answer 202 after this number of seconds if the revocation is not "
         "enforced yet. The default is the longest that enforcement takes: a little over one "
@@ -98,7 +98,7 @@ class RevokeRequest(BatchItem, WaitOptions):
 class BatchRequest(WaitOptions):
     """Many commands in one request. `wait` applies to the last of them, and so to all."""
 
-    revocations: Annotated[list[BatchItem], Field(min_length=1, max_length=MOST_AT_ONCE)]
+    revocations: Annotated[list[BatchItem], Field(min_length=1, max_length=MAX_AT_ONCE)]
 
 
 class RevocationQuery(BaseModel):
@@ -132,11 +132,11 @@ class ReceiptQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    timeout: float | None = Field(default=None, gt=0, le=LONGEST_WAIT_S)
+    timeout: float | None = Field(default=None, gt=0, le=MAX_WAIT_S)
     cursor: int | None = Field(
         default=None, description="`next` of the previous page.", ge=1, lt=1 << 63
     )
-    limit: int = Field(default=MOST_VERIFIERS, ge=1, le=MOST_VERIFIERS)
+    limit: int = Field(default=MAX_VERIFIERS, ge=1, le=MAX_VERIFIERS)
 
 
 def to_command(item: BatchItem, *, awaited: bool) -> RevokeCommand:

@@ -49,7 +49,7 @@ router = APIRouter(tags=["oauth"])
 
 _FORM = "application/x-www-form-urlencoded"
 _REPEATABLE = frozenset({"audience", "resource"})
-_MOST_FIELDS = 200
+_MAX_FIELDS = 200
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _ERRORS = {"scopes": "invalid_scope", "audience": "invalid_target"}
 _AGAIN = (CommitUnknownError, OverloadedError, StoreUnavailableError)
@@ -116,7 +116,7 @@ async def form(request: Request) -> Mapping[str, Sequence[str]]:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM:
         try:
             text = (await request.body()).decode("ascii")
-            pairs = parse_qsl(text, errors="strict", max_num_fields=_MOST_FIELDS)
+            pairs = parse_qsl(text, errors="strict", max_num_fields=_MAX_FIELDS)
         except ValueError:
             pairs = []
         for name, value in pairs:

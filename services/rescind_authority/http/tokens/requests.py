@@ -8,7 +8,7 @@ from rescind.core.delegation import Right
 from rescind.core.token_format import Kind
 from rescind_authority.http import timestamps
 from rescind_authority.ports.enrolments import Binding
-from rescind_authority.usecases.leases.enrol import MOST_INSTANCES
+from rescind_authority.usecases.leases.enrol import MAX_INSTANCES
 from rescind_authority.usecases.tokens.issue import IssueCommand
 from rescind_authority.usecases.validation import DEFAULT_TTL_S
 
@@ -32,7 +32,7 @@ class SidecarBindingRequest(BaseModel):
     )
     instances: int | None = Field(
         default=None,
-        description=f"The most sidecars at once. Left out: {MOST_INSTANCES}. Within an hour, "
+        description=f"The most sidecars at once. Left out: {MAX_INSTANCES}. Within an hour, "
         "ten times as many may have a lease.",
     )
 

@@ -21,7 +21,7 @@ from rescind_authority.http.problems import Problem
 from rescind_authority.http.revocations import receipts
 from rescind_authority.http.revocations.receipts import Awaited
 from rescind_authority.http.revocations.requests import (
-    MOST_AT_ONCE,
+    MAX_AT_ONCE,
     RESPONSE_OPTIONS,
     CommandReason,
     WaitOptions,
@@ -66,7 +66,7 @@ class ExpireRequest(CommandReason, WaitOptions):
 class ExpireManyRequest(CommandReason):
     """The tokens to end, and the time."""
 
-    token_ids: Annotated[list[str], Field(min_length=1, max_length=MOST_AT_ONCE)]
+    token_ids: Annotated[list[str], Field(min_length=1, max_length=MAX_AT_ONCE)]
     at: timestamps.Moment | None = Field(default=None, description="Left out: now.")
 
 

@@ -10,8 +10,8 @@ from rescind_authority.http.dependencies import Authority, Reader
 from rescind_authority.http.tokens.responses import ListedToken, listed
 from rescind_authority.usecases.read_model.delegation_tree import (
     COUNTED_UP_TO,
-    MOST_CHILDREN,
-    MOST_DEPTH,
+    MAX_CHILDREN,
+    MAX_DEPTH,
     Node,
 )
 
@@ -36,11 +36,11 @@ class TreeQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    depth: int = Field(default=3, ge=0, le=MOST_DEPTH, description="Generations below the token.")
+    depth: int = Field(default=3, ge=0, le=MAX_DEPTH, description="Generations below the token.")
     children: int = Field(
         default=20,
         ge=1,
-        le=MOST_CHILDREN,
+        le=MAX_CHILDREN,
         description="The largest number of children of each token.",
     )
 
@@ -64,7 +64,7 @@ class ChildrenQuery(BaseModel):
     cursor: str | None = Field(
         default=None, description="`next` of the previous page.", pattern="^(tok_[0-9a-z]{26})?$"
     )
-    limit: int = Field(default=50, ge=1, le=MOST_CHILDREN)
+    limit: int = Field(default=50, ge=1, le=MAX_CHILDREN)
 
 
 class ChildrenPage(BaseModel):

@@ -18,7 +18,7 @@ from rescind_authority.ports.token_search import Tokens
 from rescind_authority.ports.tokens import Snapshot
 from rescind_authority.usecases.lookups.resolver import Resolver, record_of
 
-_MOST_REFUSED = 4_096
+_MAX_REFUSED = 4_096
 _ADMINS = Handle(f"kind:{Kind.ADMIN}")
 
 
@@ -183,7 +183,7 @@ class Authoriser:
         self._refused.pop(token_hash, None)
         if refused:
             self._refused[token_hash] = None
-            if len(self._refused) > _MOST_REFUSED:
+            if len(self._refused) > _MAX_REFUSED:
                 self._refused.popitem(last=False)
 
     async def _authenticate(

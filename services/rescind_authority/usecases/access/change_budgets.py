@@ -15,7 +15,7 @@ from rescind.core.record import Record
 from rescind_authority.errors import TooManyChangesError
 from rescind_authority.ports.clock import Clock
 
-MOST_BUDGETS = 16_384
+MAX_BUDGETS = 16_384
 BURST_S = 50
 """The capacity of an account, in seconds of its rate."""
 TOKENS_OF_A_SUBJECT = 4
@@ -40,7 +40,7 @@ class _Bucket:
 class Budgets:
     """The accounts of tokens and subjects with recent changes."""
 
-    def __init__(self, clock: Clock, *, per_s: float, most: int = MOST_BUDGETS) -> None:
+    def __init__(self, clock: Clock, *, per_s: float, most: int = MAX_BUDGETS) -> None:
         self._clock = clock
         self._per_s = per_s
         self._most = most

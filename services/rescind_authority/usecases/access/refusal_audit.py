@@ -14,7 +14,7 @@ CAPACITY = 1_000
 
 _PER_S = 1.0
 _INTERVAL_S = 1.0
-_MOST_AT_ONCE = 100
+_MAX_AT_ONCE = 100
 _NS_PER_S = 1_000_000_000
 
 
@@ -51,7 +51,7 @@ class RefusalAudit:
 
     async def write(self) -> None:
         """Write the queued calls; keep them in the queue while Postgres is unreachable."""
-        while batch := tuple(islice(self._waiting, _MOST_AT_ONCE)):
+        while batch := tuple(islice(self._waiting, _MAX_AT_ONCE)):
             try:
                 await self._audit.refused(batch)
             except RescindError:

@@ -14,7 +14,7 @@ from rescind.core.ledger import Position
 from rescind.wire.heartbeat import Ack
 from rescind_authority.ports.clock import Clock
 
-_MOST_INSTANCES = 100_000
+_MAX_INSTANCES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class AcknowledgementInbox:
 class Acknowledgements:
     """Store the acknowledgement with the highest seq of each instance.
 
-    Above `_MOST_INSTANCES`, drop the oldest.
+    Above `_MAX_INSTANCES`, drop the oldest.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -68,7 +68,7 @@ class Acknowledgements:
             ack.applied, self._clock.monotonic_raw_ns(), nonces
         )
         self._received.move_to_end(ack.instance)
-        if len(self._received) > _MOST_INSTANCES:
+        if len(self._received) > _MAX_INSTANCES:
             self._received.popitem(last=False)
         for listener in self._listeners:
             listener.instances.add(ack.instance)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from rescind_authority.ports.leases import LeaseRow, WaitSnapshot
 
 _MOST = 200_000
-_MOST_EACH, _LEAST_EACH = 64, 4
-_MOST_ENDS = 4_096
+_MAX_PER_KIND, _LEAST_EACH = 64, 4
+_MAX_ENDS = 4_096
 _SWEPT_LATER_NS = 1_800 * 10**9
 """Half of the hour after which a silent row may be swept: a margin for clocks and slow reads."""
 
@@ -32,7 +32,7 @@ class RowReadTimes:
     def __init__(self) -> None:
         self._server: int | None = None
         self._acknowledged: dict[bytes, deque[_Reading]] = {}
-        self._ends: deque[_Reading] = deque(maxlen=_MOST_ENDS)
+        self._ends: deque[_Reading] = deque(maxlen=_MAX_ENDS)
 
     def record(self, seen: WaitSnapshot, at_ns: int) -> None:
         """Record the ledger's end, and the acknowledged seq of each instance."""
@@ -44,7 +44,7 @@ class RowReadTimes:
             self._ends.append(_Reading(seen.epoch, seen.seq, at_ns))
         elif (self._ends[-1].epoch, self._ends[-1].seq) == (seen.epoch, seen.seq):
             self._ends[-1] = _Reading(seen.epoch, seen.seq, at_ns)
-        each = max(_LEAST_EACH, min(_MOST_EACH, _MOST // max(1, len(seen.rows))))
+        each = max(_LEAST_EACH, min(_MAX_PER_KIND, _MOST // max(1, len(seen.rows))))
         for instance, row in seen.rows.items():
             if row.epoch is None:
                 continue

@@ -22,7 +22,7 @@ from rescind_authority.ports.leases import LeaseRow, WaitSnapshot
 from rescind_authority.ports.ledger import CommittedEvent
 
 _NS_PER_US = 1_000
-_MOST_LISTED = 20
+_MAX_LISTED = 20
 
 
 def is_committed(target: CommittedEvent, seen: WaitSnapshot) -> bool:
@@ -231,7 +231,7 @@ class EnforcementWait:
             lapse_in_s=max(0, self.ends_ns - now_ns) / 1e9,
             missing=tuple(
                 Missing(each.instance, each.service)
-                for each in nsmallest(_MOST_LISTED, self._pending.values(), key=_place)
+                for each in nsmallest(_MAX_LISTED, self._pending.values(), key=_place)
             ),
         )
 

@@ -36,7 +36,7 @@ from rescind_authority.usecases.ledger.recent_events import RecentEvents
 from rescind_authority.usecases.lookups.resolver import LookupResult, Resolver
 from rescind_runtime.log_throttle import KeyedLogThrottle, LogThrottle
 
-MOST_INSTANCES = 100
+MAX_INSTANCES = 100
 """The most sidecars of a credential at once, unless the credential sets another number."""
 
 _BEGUN = 10
@@ -52,7 +52,7 @@ _UNKNOWN = (
 )
 _FORBIDDEN = 403
 _AUDIT_PERIOD_S = 60.0
-_MOST_SOURCES = 4_096
+_MAX_SOURCES = 4_096
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
@@ -77,7 +77,7 @@ class Enroller:
         self._clock = clock
         self._refused = refused
         self._log_throttle = LogThrottle()
-        self._audit_throttle = KeyedLogThrottle(_AUDIT_PERIOD_S, most=_MOST_SOURCES)
+        self._audit_throttle = KeyedLogThrottle(_AUDIT_PERIOD_S, most=_MAX_SOURCES)
         self._resolver = resolver
         self._keys = keys
         self._instances = instances
@@ -171,7 +171,7 @@ class Enroller:
         problem = contradiction(requested, service=credential.service, declared=credential.posture)
         if problem is not None:
             return problem
-        most = MOST_INSTANCES if binding.instances is None else binding.instances
+        most = MAX_INSTANCES if binding.instances is None else binding.instances
         refused = await self._enrolments.enrol(requested, most=most, most_begun=_BEGUN * most)
         return None if refused is None else _describe_no_place(refused, most)
 

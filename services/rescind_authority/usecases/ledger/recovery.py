@@ -32,8 +32,8 @@ from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer
 
 _RECOVERED_EFFECTS = frozenset({Effect.REVOKE, Effect.SUSPEND, Effect.NARROW, Effect.CHANGED})
-_MOST_REMEMBERED = 100_000
-_LONGEST_REASON = 512
+_MAX_REMEMBERED = 100_000
+_MAX_REASON = 512
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
@@ -89,7 +89,7 @@ class Recovery:
         committed = await self._sequencer.commit(
             LedgerCommand(IdempotentRequest(key, digest), self._revocation_for(event), exact=True)
         )
-        if len(self._recovered) < _MOST_REMEMBERED:
+        if len(self._recovered) < _MAX_REMEMBERED:
             self._recovered.add((epoch, digest))
         _log.warning(
             "recovered an event that the restored ledger had lost",
@@ -110,7 +110,7 @@ class Recovery:
             revocation_id=new_ids.generate("rev", self._clock, self._entropy),
             selector=lost.selector,
             effect=Effect.REVOKE if lost.effect == Effect.CHANGED else lost.effect,
-            reason=reason[:_LONGEST_REASON],
+            reason=reason[:_MAX_REASON],
             actor=actors.RECOVERY,
             issued_before_us=lost.issued_before_us,
             until_us=lost.until_us,

@@ -44,7 +44,7 @@ from rescind_authority.usecases.ledger.publisher import Publisher
 MAX_BATCH = events.MAX_EVENTS
 _CAPACITY = 4_096
 _ATTEMPTS = 5
-_MOST_LINES = 8
+_MAX_LINES = 8
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
@@ -292,7 +292,7 @@ def _log_committed(entries: Sequence[LedgerEntry]) -> None:
 
     The ledger contains the rest.
     """
-    if len(entries) > _MOST_LINES:
+    if len(entries) > _MAX_LINES:
         first, last = entries[0].event, entries[-1].event
         _log.info(
             "revocations are in the ledger",

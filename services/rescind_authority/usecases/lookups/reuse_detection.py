@@ -32,7 +32,7 @@ from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer
 from rescind_runtime.log_throttle import LogThrottle
 
-_MOST_WAITING = 1_024
+_MAX_WAITING = 1_024
 _RETRY_S = 1.0
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
@@ -58,7 +58,7 @@ class ReuseDetector:
         self._sequencer = sequencer
         self._clock = clock
         self._entropy = entropy
-        self._reused: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(_MOST_WAITING)
+        self._reused: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(_MAX_WAITING)
         self._unproven = LogThrottle()
 
     def check(self, token: StoredToken, presented: PresentedToken) -> None:

@@ -12,9 +12,9 @@ from rescind.core.handles import Handle
 from rescind_authority.ports.token_search import Tokens
 from rescind_authority.usecases.read_model.inspector import Inspector, SeenToken
 
-MOST_NODES = 1_000
-MOST_DEPTH = 16
-MOST_CHILDREN = 200
+MAX_NODES = 1_000
+MAX_DEPTH = 16
+MAX_CHILDREN = 200
 COUNTED_UP_TO = 10_000
 
 
@@ -86,7 +86,7 @@ class Trees:
         shown: dict[str, tuple[str, ...]] = {}
         rest: dict[str, str] = {}
         generation: Sequence[str] = [root.token.grant.token_id]
-        left = MOST_NODES - 1
+        left = MAX_NODES - 1
         for level in range(depth + 1):
             found = await self._tokens.children(
                 generation, most=children + 1 if level < depth else 1

@@ -25,7 +25,7 @@ from rescind_authority.usecases.read_model.token_search import (
 MOST = 2_000
 _STEPS_EACH = 10  # tokens to scan for each token to mark, where few of them match
 _FEW_EACH = 5  # up to so many times the bound, a list of all matches is cheaper than a scan
-_MOST_REVOKES = 256
+_MAX_REVOKES = 256
 _POLL_S = 1.0
 _FENCE_S = 0.05
 _NS_PER_S = 1_000_000_000
@@ -98,7 +98,7 @@ class Sweeper:
     async def _mark_tokens(self, turn: SweepTransaction, up_to: int) -> int:
         """Mark tokens up to the bound, store the place reached, and return how many were marked."""
         place, marked, left = turn.place, 0, self._most
-        revokes = await turn.next_revokes(up_to=up_to, most=_MOST_REVOKES)
+        revokes = await turn.next_revokes(up_to=up_to, most=_MAX_REVOKES)
         for revoke in revokes:
             token_ids, last = await self._find_hit(revoke, place, left)
             marked += await turn.mark(revoke.seq, token_ids)
@@ -110,7 +110,7 @@ class Sweeper:
             if left <= 0:
                 break
         else:
-            if len(revokes) < _MOST_REVOKES:
+            if len(revokes) < _MAX_REVOKES:
                 place = SweepCursor(up_to, None)
         await turn.store_progress(place)
         return marked

@@ -11,11 +11,11 @@ from rescind.core.revocation import Effect, Event
 from rescind.errors import RescindError
 from rescind_authority.ports.revocations import Revocations
 from rescind_authority.ports.token_search import Tokens
-from rescind_authority.usecases.revocations.preview import MOST_COUNTED
+from rescind_authority.usecases.revocations.preview import MAX_COUNTED
 
 _AT_ONCE = 4  # of the twelve connections to Postgres: the sequencer never waits for a count
-_MOST_WAITING = 256
-_MOST_KEPT = 1_024
+_MAX_WAITING = 256
+_MAX_KEPT = 1_024
 _DEADLINE_S = 2.0
 AFTER_A_WAIT_S = 0.25
 """The time in seconds that a count has left after its wait, so that the receipt is not late."""
@@ -59,7 +59,7 @@ class HitCounter:
         known = self._counts.get((event.epoch, event.seq))
         if known is not None:
             return known
-        if event.revocation.effect not in _COUNTED or self._waiting >= _MOST_WAITING:
+        if event.revocation.effect not in _COUNTED or self._waiting >= _MAX_WAITING:
             return None
         self._waiting += 1
         try:
@@ -70,7 +70,7 @@ class HitCounter:
         finally:
             self._waiting -= 1
         self._counts[event.epoch, event.seq] = hit
-        if len(self._counts) > _MOST_KEPT:
+        if len(self._counts) > _MAX_KEPT:
             self._counts.popitem(last=False)
         return hit
 
@@ -83,7 +83,7 @@ class HitCounter:
         found = await self._tokens.radius(
             revocation.selector.handles,
             issued_before_us=revocation.issued_before_us,
-            most=MOST_COUNTED,
+            most=MAX_COUNTED,
             seq=seq,
         )
         return HitCount(found.tokens, found.subjects, found.exact)

@@ -9,7 +9,7 @@ from rescind.core.revocation import Revocation
 from rescind_authority.errors import PreviewNeededError
 from rescind_authority.ports.token_search import BlastRadius, Tokens
 
-MOST_COUNTED = 10_000
+MAX_COUNTED = 10_000
 """The largest number that is counted exactly."""
 
 _GROWTH = 1.5
@@ -58,7 +58,7 @@ class Previewer:
         return await self._tokens.radius(
             revocation.selector.handles,
             issued_before_us=revocation.issued_before_us,
-            most=MOST_COUNTED,
+            most=MAX_COUNTED,
         )
 
 

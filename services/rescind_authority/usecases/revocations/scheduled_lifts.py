@@ -22,7 +22,7 @@ from rescind_authority.usecases.step_timer import run_steps
 
 _POLL_S = 5.0  # how late a lift may be if the authority that committed the revocation died
 _RETRY_S = 1.0
-_MOST_AT_ONCE = 64
+_MAX_AT_ONCE = 64
 _US_PER_S = 1_000_000
 
 
@@ -48,7 +48,7 @@ class LiftScheduler:
 
     async def step(self) -> float:
         """Lift due revocations, and return the number of seconds until the next step."""
-        scheduled = await self._revocations.scheduled_lifts(limit=_MOST_AT_ONCE)
+        scheduled = await self._revocations.scheduled_lifts(limit=_MAX_AT_ONCE)
         for each in scheduled:
             if each.left_us > 0:
                 return min(_POLL_S, each.left_us / _US_PER_S)
@@ -56,7 +56,7 @@ class LiftScheduler:
             # the later revocations must not wait; an administrator can lift this one.
             with suppress(KeyReusedError):
                 await self._lift(each)
-        return 0 if len(scheduled) == _MOST_AT_ONCE else _POLL_S
+        return 0 if len(scheduled) == _MAX_AT_ONCE else _POLL_S
 
     async def _lift(self, scheduled: ScheduledLift) -> None:
         name = scheduled.event.revocation.revocation_id

@@ -38,7 +38,7 @@ token; and a minute to spare.
 
 _POLL_S = 5.0  # how late an event may be if the authority that expected it died
 _RETRY_S = 1.0
-_MOST_AT_ONCE = 256
+_MAX_AT_ONCE = 256
 _US_PER_S = 1_000_000
 _REASONS = {
     EndReason.IDLE: "it was not used for as long as it may be",
@@ -85,12 +85,12 @@ class EndTimer:
         Raises RescindError if one end failed; the others are committed all the same.
         """
         examined = await self._ends.end_idle(
-            delay_us=USE_REPORTED_WITHIN_S * _US_PER_S, limit=_MOST_AT_ONCE
+            delay_us=USE_REPORTED_WITHIN_S * _US_PER_S, limit=_MAX_AT_ONCE
         )
-        pending = await self._ends.pending(limit=_MOST_AT_ONCE)
+        pending = await self._ends.pending(limit=_MAX_AT_ONCE)
         due = [each for each in pending if each.left_us <= 0]
         _raise_first(await run_concurrently([partial(self._end, each) for each in due]))
-        if _MOST_AT_ONCE in {examined, len(due)}:
+        if _MAX_AT_ONCE in {examined, len(due)}:
             return 0
         if len(due) < len(pending):
             return min(_POLL_S, pending[len(due)].left_us / _US_PER_S)

@@ -17,8 +17,8 @@ from rescind_authority.ports.token_search import Tokens, Use
 
 CAPACITY = 100_000
 _INTERVAL_S = 5.0
-_MOST_AT_ONCE = 5_000
-_MOST_US = 1 << 56  # the year 4253: no column holds a time without an end
+_MAX_AT_ONCE = 5_000
+_MAX_US = 1 << 56  # the year 4253: no column holds a time without an end
 
 
 class Usage:
@@ -50,7 +50,7 @@ class Usage:
         A report without a time, from an older sidecar, is dropped: each replay of it would count as
         new.
         """
-        if report.at_us is None or report.at_us > _MOST_US:
+        if report.at_us is None or report.at_us > _MAX_US:
             self._metrics.used(written=0, lost=len(report.token_ids))
             return
         uses = [Use(token_id, report.instance, report.at_us) for token_id in report.token_ids]
@@ -77,7 +77,7 @@ class Usage:
         """Write the uses collected since the last write."""
         used, self._used = self._used, {}
         left = iter(used.items())
-        while batch := [Use(*use, at_us) for use, at_us in islice(left, _MOST_AT_ONCE)]:
+        while batch := [Use(*use, at_us) for use, at_us in islice(left, _MAX_AT_ONCE)]:
             try:
                 await self._tokens.mark_used(batch)
             except RescindError:

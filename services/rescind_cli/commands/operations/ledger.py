@@ -5,14 +5,14 @@ from pathlib import Path
 
 import click
 
-from rescind.core.posture import LONGEST_GRACE_MS
+from rescind.core.posture import MAX_GRACE_MS
 from rescind_cli import service_process
 from rescind_cli.help import suggestions
 from rescind_cli.options.authority_options import data_option, json_option
 from rescind_cli.options.param_types import DURATION
 from rescind_cli.output import terminal
 
-_LONGEST_GRACE_S = LONGEST_GRACE_MS // 1000
+_MAX_GRACE_S = MAX_GRACE_MS // 1000
 
 
 @click.group(cls=suggestions.Group)
@@ -45,7 +45,7 @@ def show(*, data: Path | None, as_json: bool) -> None:
 @click.option(
     "--longest-grace",
     type=DURATION,
-    default=_LONGEST_GRACE_S,
+    default=_MAX_GRACE_S,
     show_default="1h, the maximum",
     help="The longest grace period of any sidecar that ran since the backup; 0: all were strict.",
 )
@@ -66,7 +66,7 @@ def new_epoch(*, data: Path | None, as_json: bool, yes: bool, longest_grace: int
     the time at which an authority first saw the epoch. During that time each receipt shows when it
     ends, and `--wait` exits 3.
     """
-    if longest_grace > _LONGEST_GRACE_S:
+    if longest_grace > _MAX_GRACE_S:
         raise click.UsageError("--longest-grace: the longest possible grace period is 1h")
     if not yes:
         _confirm("Is the old primary fenced, so that no client can reach it?")

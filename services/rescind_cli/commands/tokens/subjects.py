@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is as
     from rescind.client.admin import TokenFilters
 
 _COLUMNS = ("id", "kind", "state", "issued", "last used", "ends", "device", "from")
-_MOST_SHOWN = 1_000
+_MAX_SHOWN = 1_000
 
 
 @click.group(cls=suggestions.Group)
@@ -40,11 +40,11 @@ def show(*, target: CommandTarget, subject: str, kind: str | None, with_ended: b
     with target.admin() as admin:
         tokens = [
             each
-            for each in itertools.islice(admin.tokens(**filters), _MOST_SHOWN)
+            for each in itertools.islice(admin.tokens(**filters), _MAX_SHOWN)
             if with_ended or each["state"] in ("active", "suspended")
         ]
         standing = list(
-            itertools.islice(admin.revocations(standing="true", handle=handles), _MOST_SHOWN)
+            itertools.islice(admin.revocations(standing="true", handle=handles), _MAX_SHOWN)
         )
     if target.as_json:
         terminal.as_json({"subject": subject, "tokens": tokens, "standing": standing})

@@ -15,8 +15,8 @@ if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is as
     from rescind.client.admin import Admin, TokenTree, TreeNode
 
 _STDIN = "-"
-_MOST_ROOTS = 20
-_MOST_SCOPES = 6
+_MAX_ROOTS = 20
+_MAX_SCOPES = 6
 
 
 @click.command()
@@ -60,7 +60,7 @@ def _find_roots(admin: "Admin", of: str) -> list[str]:
     if of == _STDIN:
         return [str(admin.presented(Secret(token_from_stdin_or_environment()))["token_id"])]
     if ":" in of:
-        found = itertools.islice(admin.tokens(subject=of), _MOST_ROOTS)
+        found = itertools.islice(admin.tokens(subject=of), _MAX_ROOTS)
         return [str(each["token_id"]) for each in found]
     return [of]
 
@@ -99,8 +99,8 @@ def _draw_lines(nodes: Sequence["TreeNode"]) -> Iterator[tuple[str, str]]:
 
 
 def _describe_node(node: "TreeNode") -> str:
-    scopes = " ".join(node["scopes"][:_MOST_SCOPES])
-    more = len(node["scopes"]) - _MOST_SCOPES
+    scopes = " ".join(node["scopes"][:_MAX_SCOPES])
+    more = len(node["scopes"]) - _MAX_SCOPES
     removed = " ".join(f"-{scope}" for hold in node["holds"] for scope in hold["scopes"])
     words = [
         str(node["subject"]),

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from rescind import Verifier
-from rescind.client.verifier import MOST_ENTRIES
+from rescind.client.verifier import MAX_ENTRIES
 from rescind.core.verdict import Allowed
 from rescind_lab.bench.rows.check_under_load import make_token
 from rescind_lab.errors import LabError
@@ -29,14 +29,12 @@ def _read_private_bytes() -> int:
 
 async def _main(stop: Stop) -> None:
     count = int(sys.argv[2])
-    verifier = Verifier.attach(sys.argv[1], most_entries=MOST_ENTRIES)
+    verifier = Verifier.attach(sys.argv[1], most_entries=MAX_ENTRIES)
     before = _read_private_bytes()
     for number in range(count):
         if not isinstance(verifier.check(make_token(number)), Allowed):
             raise LabError("the fake sidecar denies a token")
-    ready_line.announce(
-        grown_bytes=_read_private_bytes() - before, entries=min(count, MOST_ENTRIES)
-    )
+    ready_line.announce(grown_bytes=_read_private_bytes() - before, entries=min(count, MAX_ENTRIES))
     await stop.wait()
 
 

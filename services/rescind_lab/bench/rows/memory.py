@@ -3,7 +3,7 @@
 It is measured with as many tokens as the cache keeps, and with half as many again.
 """
 
-from rescind.client.verifier import MOST_ENTRIES
+from rescind.client.verifier import MAX_ENTRIES
 from rescind_lab.bench.comparison import Line, Measurement, Row, Statistic, Target
 from rescind_lab.bench.samples import Samples, Unit
 from rescind_lab.bench.system import BenchSystem
@@ -20,13 +20,13 @@ _MAX_MB = 100
 async def measure(bench: BenchSystem) -> dict[str, Measurement]:
     """Fill the cache of one workload, and check half as many tokens again in another."""
     bench.show_step("filling the cache of a workload")
-    full = bench.choose(quick=_QUICK_TOKENS, full=MOST_ENTRIES)
+    full = bench.choose(quick=_QUICK_TOKENS, full=MAX_ENTRIES)
     path = str(bench.system.directory / "memory.sock")
     measured: dict[str, Measurement] = {}
     async with bench.run_process(_FAKE_SIDECAR, path, str(_HANDLES), "0"):
         for key, count in (("memory.full", full), ("memory.beyond", full + full // 2)):
             grown = await _measure_growth_mb(bench, path, count)
-            note = f"{count:,} tokens checked, {min(count, MOST_ENTRIES):,} kept, 8 handles each"
+            note = f"{count:,} tokens checked, {min(count, MAX_ENTRIES):,} kept, 8 handles each"
             measured[key] = Measurement(Samples(Unit.MB, (grown,)), notes=note)
     return measured
 

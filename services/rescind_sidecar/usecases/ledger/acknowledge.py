@@ -9,7 +9,7 @@ from rescind_sidecar.ports import AuthorityLink
 from rescind_sidecar.stats.counters import Counters
 from rescind_sidecar.usecases.instance import SidecarInstances
 
-_MOST_POSITIONS = 64
+_MAX_POSITIONS = 64
 
 
 class Acknowledge:
@@ -31,7 +31,7 @@ class Acknowledge:
         position = (message.epoch, message.seq)
         if position not in self._wanted:
             insort(self._wanted, position)
-            del self._wanted[_MOST_POSITIONS:]
+            del self._wanted[_MAX_POSITIONS:]
 
     def progressed(self) -> None:
         """Acknowledge the requested positions that are applied now.

@@ -14,7 +14,7 @@ from rescind_sidecar.usecases.ledger.follow import Follow
 
 # Well below the 250 ms that a check in a workload may take: after them the workload assumes that
 # the sidecar is gone, and connects again with no entries in memory.
-_LONGEST_NS = 150_000_000
+_MAX_NS = 150_000_000
 _PAUSE_NS = 25_000_000
 
 
@@ -34,9 +34,9 @@ class CatchUp:
 
     async def wait_for(self, seq: int) -> None:
         """Wait until this position is applied, or 150 ms; the caller checks which came first."""
-        ends_ns = self._clock.boottime_ns() + _LONGEST_NS
+        ends_ns = self._clock.boottime_ns() + _MAX_NS
         with suppress(TimeoutError):
-            async with asyncio.timeout(_LONGEST_NS / 1e9):
+            async with asyncio.timeout(_MAX_NS / 1e9):
                 # The clock too: on 3.11 a driver's wait_for may swallow the timeout's cancellation.
                 while not self._has_reached(seq) and self._clock.boottime_ns() < ends_ns:
                     await self._fetch_once(seq)

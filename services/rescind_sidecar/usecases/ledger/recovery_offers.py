@@ -20,9 +20,9 @@ from rescind.wire.events import Batch
 from rescind_sidecar.ports import AuthorityLink
 from rescind_sidecar.usecases.instance import SidecarInstances
 
-MOST_BYTES = 8 << 20
+MAX_BYTES = 8 << 20
 _RETRY_S = 1.0
-_MOST_ATTEMPTS = 30
+_MAX_ATTEMPTS = 30
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
@@ -47,7 +47,7 @@ class RecoveryOffers:
     """Store the latest signed batches, as they were received."""
 
     def __init__(
-        self, instances: SidecarInstances, link: AuthorityLink, *, most_bytes: int = MOST_BYTES
+        self, instances: SidecarInstances, link: AuthorityLink, *, most_bytes: int = MAX_BYTES
     ) -> None:
         self._instances = instances
         self._link = link
@@ -122,7 +122,7 @@ class RecoveryOffers:
 
     async def _offer(self, payload: bytes) -> recovery_offer.OfferAnswer | None:
         """Offer one batch until an authority answers; return None after half a minute without."""
-        for _ in range(_MOST_ATTEMPTS):
+        for _ in range(_MAX_ATTEMPTS):
             credentials = self._instances.current.credentials
             if credentials is not None:
                 with suppress(UnreachableError):  # the next attempt may reach an authority

@@ -32,7 +32,7 @@ UNKNOWN = Denied(Reason.UNKNOWN)
 UNAVAILABLE = Denied(Reason.UNAVAILABLE)
 EXPIRED = Denied(Reason.EXPIRED)
 
-_MOST_FLIGHTS = 4_096
+_MAX_FLIGHTS = 4_096
 
 
 class Fetch:
@@ -91,7 +91,7 @@ class Fetch:
         return denial
 
     def _may_start(self, source: LookupSource) -> bool:
-        return len(self._flights) < _MOST_FLIGHTS and self._budgets.begin(
+        return len(self._flights) < _MAX_FLIGHTS and self._budgets.begin(
             source, self._clock.boottime_ns()
         )
 

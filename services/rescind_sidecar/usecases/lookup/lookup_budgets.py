@@ -13,7 +13,7 @@ from typing import Self
 
 from rescind.core.times import NS_PER_S
 
-_MOST_SOURCES = 4_096
+_MAX_SOURCES = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class _Bucket:
 class LookupBudgets:
     """Store a bucket for each source."""
 
-    def __init__(self, limits: LookupLimits, *, most_sources: int = _MOST_SOURCES) -> None:
+    def __init__(self, limits: LookupLimits, *, most_sources: int = _MAX_SOURCES) -> None:
         self._limits = limits
         self._most_sources = most_sources
         self._buckets: OrderedDict[LookupSource, _Bucket] = OrderedDict()

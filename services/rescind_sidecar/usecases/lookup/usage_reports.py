@@ -71,7 +71,7 @@ class UsageReports:
         at_us = max(0, time.earliest_us(self._clock.boottime_ns()))
         unreported = iter(self._token_ids)
         batches, self._unsent, self._tokens_unsent, self._token_ids = self._unsent, [], 0, set()
-        while token_ids := tuple(islice(unreported, usage_report.MOST_TOKENS)):
+        while token_ids := tuple(islice(unreported, usage_report.MAX_TOKENS)):
             batches.append((token_ids, at_us))
         for token_ids, then_us in batches:
             try:

@@ -27,7 +27,7 @@ TIMEOUT_S = 10.0
 SILENCE_S = 60.0
 """How long the event stream may be silent: the authority sends a comment every 15 s."""
 RETRY_S = 1.0
-MOST_REOPENS = 60
+MAX_REOPENS = 60
 """How many times in a row the event stream is reopened before the error is raised."""
 
 _SERVER_ERROR = 500

@@ -28,14 +28,14 @@ from rescind.client.sidecar_connection import NO_ANSWER, SidecarConnection
 from rescind.core.times import NS_PER_S
 from rescind.core.verdict import NOT_JUDGED, Allowed, CheckRequest, Denied, Reason, Verdict
 
-_LONGEST_PAUSE_NS = 1_000_000_000
-_LONGEST_PAUSE_S = 1.0
+_MAX_PAUSE_NS = 1_000_000_000
+_MAX_PAUSE_S = 1.0
 _UNNOTIFIED_PAUSE_NS = 20_000_000
 _RETRY_S = 0.02
 _NEXT_SUCCESSOR_S = 1.0
 _PAUSE_FACTOR = 4
 _REQUEST_S = 0.0001
-_MOST_REQUESTS = 64
+_MAX_REQUESTS = 64
 
 
 class TokenChecker(Protocol):
@@ -86,7 +86,7 @@ def confirm(hold: Hold, ends_ns: tuple[int, int] | None) -> int:
         hold.table_until_ns = ends_ns[0]
         return min(ends_ns)
     now_ns = clock.boottime_ns()
-    due_ns = now_ns + _LONGEST_PAUSE_NS
+    due_ns = now_ns + _MAX_PAUSE_NS
     verdict = hold.allowed
     if isinstance(verdict, LeasedVerdict):
         if verdict.leased_until_ns is not None:
@@ -120,7 +120,7 @@ class HoldMonitor:
         self._checker = checker
         self._connection = connection
         self._change = asyncio.Event()
-        self._request_slots = asyncio.Semaphore(_MOST_REQUESTS)
+        self._request_slots = asyncio.Semaphore(_MAX_REQUESTS)
         self._requested: dict[Hold, bool] = {}
         """The holds with a request in flight; True if another check became due meanwhile."""
         self._sidecar_answers = asyncio.Event()
@@ -138,7 +138,7 @@ class HoldMonitor:
             while not self._schedule.finished():
                 # Clear first: a change during this check then causes another one.
                 self._change.clear()
-                holds = self._schedule.take(clock.boottime_ns() + _LONGEST_PAUSE_NS)
+                holds = self._schedule.take(clock.boottime_ns() + _MAX_PAUSE_NS)
                 began_s = clock.monotonic_s()
                 self._check_all(holds, tasks)
                 await asyncio.sleep(self._choose_pause_s(len(holds), clock.monotonic_s() - began_s))
@@ -156,16 +156,16 @@ class HoldMonitor:
         Without a table, each hold takes a request to the sidecar, which takes time after the check.
         The pause for that ends early if a check is due, as at the end of a lease.
         """
-        pause_s = min(_PAUSE_FACTOR * took_s, _LONGEST_PAUSE_S)
+        pause_s = min(_PAUSE_FACTOR * took_s, _MAX_PAUSE_S)
         if self._connection().table is None:
             due_s = (self._schedule.next_check_ns - clock.boottime_ns()) / NS_PER_S
-            requests_s = min(_PAUSE_FACTOR * (took_s + holds * _REQUEST_S), _LONGEST_PAUSE_S)
+            requests_s = min(_PAUSE_FACTOR * (took_s + holds * _REQUEST_S), _MAX_PAUSE_S)
             pause_s = max(pause_s, min(requests_s, due_s))
         return pause_s
 
     def _check_all(self, holds: Collection[Hold], tasks: asyncio.TaskGroup) -> None:
         connection, recall = self._connection(), self._checker.recall_request
-        soonest_ns = clock.boottime_ns() + _LONGEST_PAUSE_NS
+        soonest_ns = clock.boottime_ns() + _MAX_PAUSE_NS
         for hold in holds:
             if hold.defer():
                 continue
@@ -202,7 +202,7 @@ class HoldMonitor:
             self._end(hold, Reason.UNAVAILABLE)
         return min(
             confirm(hold, None),
-            now_ns + _LONGEST_PAUSE_NS if leased_until_ns is None else leased_until_ns,
+            now_ns + _MAX_PAUSE_NS if leased_until_ns is None else leased_until_ns,
         )
 
     def _outlasts_silence(self, hold: Hold, now_ns: int) -> bool:

@@ -19,7 +19,7 @@ from rescind.errors import (
     SelectorError,
 )
 
-LONGEST_REFUSAL = 1_500
+MAX_REFUSAL = 1_500
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def survives(parser: Parser, text: str) -> None:
     else:
         refusal = ""
         same(parser, made)
-    assert len(refusal) < LONGEST_REFUSAL
+    assert len(refusal) < MAX_REFUSAL
 
 
 def same(parser: Parser, made: object) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from rescind.core import posture
-from rescind.core.posture import LONGEST_GRACE_NS, STRICT, Posture
+from rescind.core.posture import MAX_GRACE_NS, STRICT, Posture
 from rescind.core.token_format import Kind
 from rescind.errors import PostureError
 
@@ -54,4 +54,4 @@ def test_an_invalid_posture_is_refused_with_an_example(text: str) -> None:
 def test_an_unknown_posture_counts_as_the_longest_grace() -> None:
     assert posture.assumed_grace_ns("strict") == 0
     assert posture.assumed_grace_ns("grace:session=1s") == S
-    assert posture.assumed_grace_ns("patient:everything") == LONGEST_GRACE_NS
+    assert posture.assumed_grace_ns("patient:everything") == MAX_GRACE_NS

@@ -1,10 +1,10 @@
 """What a receipt of very many verifiers says of them without naming each."""
 
 from rescind.core.receipt import (
-    MOST_GRACE,
-    MOST_LAPSED,
-    MOST_SERVICES,
-    MOST_SLOWEST,
+    MAX_GRACE,
+    MAX_LAPSED,
+    MAX_SERVICES,
+    MAX_SLOWEST,
     EnforcingVerifier,
     Outcome,
     Receipt,
@@ -50,32 +50,32 @@ def test_every_verifier_is_counted_by_its_outcome_and_its_service() -> None:
 
 
 def test_lapsed_verifiers_are_named_first_and_then_the_slowest() -> None:
-    lapsed = [verifier(number, Outcome.LAPSED) for number in range(MOST_LAPSED + 10)]
-    others = [verifier(10_000 + number) for number in range(MOST_SLOWEST + 10)]
+    lapsed = [verifier(number, Outcome.LAPSED) for number in range(MAX_LAPSED + 10)]
+    others = [verifier(10_000 + number) for number in range(MAX_SLOWEST + 10)]
     named = notable([*others, *lapsed])
-    assert list(named[:MOST_LAPSED]) == lapsed[:MOST_LAPSED]
-    assert list(named[MOST_LAPSED:]) == list(reversed(others[10:]))
+    assert list(named[:MAX_LAPSED]) == lapsed[:MAX_LAPSED]
+    assert list(named[MAX_LAPSED:]) == list(reversed(others[10:]))
     assert notable(named) == named
 
 
 def test_services_beyond_the_bound_are_counted_and_those_with_most_verifiers_are_named() -> None:
-    many = [verifier(number, service=f"one-{number}") for number in range(MOST_SERVICES + 5)]
+    many = [verifier(number, service=f"one-{number}") for number in range(MAX_SERVICES + 5)]
     large = [verifier(number, service="large") for number in range(3)]
     summary = summary_of(receipt_of(*many, *large))
-    assert len(summary.services) == MOST_SERVICES
+    assert len(summary.services) == MAX_SERVICES
     assert summary.services[0].service == "large"
     assert summary.services_left == 6
-    assert summary.verifiers == MOST_SERVICES + 8  # those without a tally too
+    assert summary.verifiers == MAX_SERVICES + 8  # those without a tally too
 
 
 def test_a_summary_contains_the_enforcement_and_the_first_verifiers_in_grace() -> None:
     grace = tuple(
-        VerifierInGrace(number.to_bytes(16), "edge", 90) for number in range(MOST_GRACE + 1)
+        VerifierInGrace(number.to_bytes(16), "edge", 90) for number in range(MAX_GRACE + 1)
     )
     complete = receipt_of(verifier(1), grace=grace)
     stated = summarised(complete, (b"h" * 32,))
     assert (stated.revocation_id, stated.seq, stated.enforced_at_us) == ("rev_1", 7, 5_100_000)
-    assert stated.grace == grace[:MOST_GRACE]
+    assert stated.grace == grace[:MAX_GRACE]
     assert stated.summary is not None
-    assert (stated.summary.grace, stated.summary.hashes) == (MOST_GRACE + 1, (b"h" * 32,))
+    assert (stated.summary.grace, stated.summary.hashes) == (MAX_GRACE + 1, (b"h" * 32,))
     assert summary_of(stated) is stated.summary

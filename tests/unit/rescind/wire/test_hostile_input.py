@@ -23,9 +23,9 @@ every_decoder = pytest.mark.parametrize(
 )
 
 BEAT = next(each.message for each in SAMPLES if isinstance(each.message, heartbeat.Heartbeat))
-MOST_CPU_S = 1.0
-MOST_BYTES = 64 << 20
-LONGEST_TEXT = 300
+MAX_CPU_S = 1.0
+MAX_BYTES = 64 << 20
+MAX_TEXT = 300
 
 values = st.recursive(
     st.none()
@@ -47,7 +47,7 @@ def survives(sample: Sample, payload: bytes) -> object:
         return sample.decode(payload)
     except MalformedMessageError as error:
         refusal = str(error)
-    assert len(refusal) < LONGEST_TEXT
+    assert len(refusal) < MAX_TEXT
     return None
 
 
@@ -138,8 +138,8 @@ def test_an_oversized_message_is_refused_quickly_and_without_allocating_memory(
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert time.process_time() - began_s < MOST_CPU_S
-    assert peak_bytes < MOST_BYTES
+    assert time.process_time() - began_s < MAX_CPU_S
+    assert peak_bytes < MAX_BYTES
 
 
 @every_decoder

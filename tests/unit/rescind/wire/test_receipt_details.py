@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.support.messages import RECEIPT
 
 from rescind.core.receipt import (
-    MOST_GRACE,
-    MOST_INLINE,
+    MAX_GRACE,
+    MAX_INLINE,
     EnforcingVerifier,
     Outcome,
     Receipt,
@@ -20,7 +20,7 @@ from rescind.core.receipt import (
 from rescind.errors import MalformedMessageError, TooLargeError
 from rescind.wire import receipt_details, receipts, signed_envelope
 from rescind.wire.codec import MAX_MESSAGE_BYTES
-from rescind.wire.receipt_details import MOST_CHUNKS, PER_CHUNK
+from rescind.wire.receipt_details import MAX_CHUNKS, PER_CHUNK
 from rescind.wire.signed_envelope import SignedEnvelope
 
 OUTCOMES = tuple(Outcome)
@@ -99,19 +99,19 @@ def test_with_the_longest_names_and_all_bounds_reached_it_still_fits() -> None:
 def test_a_small_receipt_names_all_its_verifiers_in_the_original_format(
     grace: int,
 ) -> None:
-    small = receipt_of(MOST_INLINE - grace, grace)
+    small = receipt_of(MAX_INLINE - grace, grace)
     assert receipt_details.divide(small) == (small, ())
     assert msgpack.unpackb(receipts.encode(small))[0] == 1
-    stated, chunks = receipt_details.divide(receipt_of(MOST_INLINE - grace + 1, grace))
+    stated, chunks = receipt_details.divide(receipt_of(MAX_INLINE - grace + 1, grace))
     assert (msgpack.unpackb(receipts.encode(stated))[0], len(chunks)) == (2, 2)
 
 
 def test_more_verifiers_than_can_be_stored_raise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receipt_details, "MOST_CHUNKS", 2)
+    monkeypatch.setattr(receipt_details, "MAX_CHUNKS", 2)
     receipt_details.divide(receipt_of(2 * PER_CHUNK))
     with pytest.raises(TooLargeError, match="2,001 verifiers"):
         receipt_details.divide(receipt_of(2 * PER_CHUNK + 1))
-    assert MOST_CHUNKS * PER_CHUNK > 1_000_000
+    assert MAX_CHUNKS * PER_CHUNK > 1_000_000
 
 
 def pages(stated: Receipt, chunks: tuple[bytes, ...], limit: int) -> Receipt:
@@ -137,7 +137,7 @@ def pages(stated: Receipt, chunks: tuple[bytes, ...], limit: int) -> Receipt:
 
 @pytest.mark.parametrize(
     ("verifiers", "grace"),
-    [(0, 0), (3, 2), (1_000, 0), (1_001, 0), (3_000, 0), (0, 1_700), (1_500, MOST_GRACE + 700)],
+    [(0, 0), (3, 2), (1_000, 0), (1_001, 0), (3_000, 0), (0, 1_700), (1_500, MAX_GRACE + 700)],
 )
 @settings(max_examples=8)
 @given(limit=st.integers(300, 1_000))
@@ -201,7 +201,7 @@ def test_the_bytes_of_the_details_never_change() -> None:
     assert hashlib.sha256(b"".join(CHUNKS)).hexdigest() == (
         "4f83a3c69434ec85118c771fba5f49df853059c0778510f8f0758dafeb8b6347"
     )
-    _, (_, last) = receipt_details.divide(receipt_of(MOST_INLINE - 1, 2))
+    _, (_, last) = receipt_details.divide(receipt_of(MAX_INLINE - 1, 2))
     assert last.hex() == (
         "930190919401c41000000000000000010000000000000001a6736561726368cf0006474846204001"
     )

@@ -148,7 +148,7 @@ def test_one_network_is_one_source_and_unknown_addresses_are_one_too(clock: list
 def test_the_number_of_remembered_sources_is_bounded(
     clock: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refusals, "_MOST_SOURCES", 10)
+    monkeypatch.setattr(refusals, "_MAX_SOURCES", 10)
     log = Log()
     for number in range(100):
         assert len(log.note(f"192.0.2.{number}")) == 1

@@ -11,7 +11,7 @@ from rescind.wire.codec import MAX_ORDINAL
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind.wire.trust_statement import Purpose
 from rescind_runtime.crypto.signing import KINDS, MASTER, OVERLAP_US, SEALING, Keyring
-from rescind_runtime.crypto.trust import MOST_LIFE_US, TOLERANCE_US, KeyringError, Trust
+from rescind_runtime.crypto.trust import MAX_LIFE_US, TOLERANCE_US, KeyringError, Trust
 
 ROOT, NEW_ROOT, NEWEST_ROOT = bytes(range(32)), bytes(range(32, 64)), bytes(range(64, 96))
 NOW_US = 1_767_225_600_000_000
@@ -76,7 +76,7 @@ def test_an_older_reader_that_does_not_know_ends_and_links_reads_a_newer_stateme
 
 def test_no_statement_is_valid_for_longer_than_a_year(keyring: Keyring) -> None:
     with pytest.raises(KeyringError, match="366 days"):
-        keyring.restated(root=ROOT, now_us=NOW_US, life_us=MOST_LIFE_US + 1)
+        keyring.restated(root=ROOT, now_us=NOW_US, life_us=MAX_LIFE_US + 1)
 
 
 def test_a_statement_that_ended_or_is_from_the_future_is_not_accepted(keyring: Keyring) -> None:

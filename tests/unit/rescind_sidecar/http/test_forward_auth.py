@@ -313,7 +313,7 @@ async def test_removed_scopes_are_shown_in_bounded_space_and_never_understated(
 async def test_cached_answers_are_bounded_by_number_and_bytes(
     port: int, verifier: FakeVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forward_auth, "_MOST_CACHED", 20)
+    monkeypatch.setattr(forward_auth, "_MAX_CACHED", 20)
     monkeypatch.setattr(forward_auth, "_CACHE_BYTES", 30_000)
     thin = [verifier.issue() for _ in range(30)]
     fat = [verifier.issue(scopes={f"{n}:{'s' * 120}" for n in range(60)}) for _ in range(30)]

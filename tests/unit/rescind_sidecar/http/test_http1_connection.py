@@ -193,7 +193,7 @@ async def until_connected(listener: Listener, number: int) -> None:
         await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("bound", ["_MOST_CONNECTIONS", "_MOST_OF_A_PEER"])
+@pytest.mark.parametrize("bound", ["_MAX_CONNECTIONS", "_MAX_PER_PEER"])
 async def test_a_connection_beyond_the_limit_replaces_the_idlest_one(
     monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
@@ -226,7 +226,7 @@ async def test_if_all_connections_wait_for_an_answer_one_more_is_refused(
         await going.wait()
         return HttpResponse(200, NO_STORE)
 
-    monkeypatch.setattr(http1_connection, "_MOST_CONNECTIONS", 2)
+    monkeypatch.setattr(http1_connection, "_MAX_CONNECTIONS", 2)
     async with (
         served(lambda _: wait()) as (port, listener),
         connect_raw(port) as one,
@@ -246,7 +246,7 @@ async def test_if_all_connections_wait_for_an_answer_one_more_is_refused(
 async def test_a_connection_whose_body_is_held_back_keeps_no_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http1_connection, "_MOST_OF_A_PEER", 3)
+    monkeypatch.setattr(http1_connection, "_MAX_PER_PEER", 3)
     half = request("/v1/check", "Content-Length: 9", method="POST") + b"{"
     async with (
         served(lambda _: HttpResponse(200, NO_STORE)) as (port, listener),
@@ -264,7 +264,7 @@ async def test_a_connection_whose_body_is_held_back_keeps_no_place(
 async def test_many_silent_connections_keep_no_other_client_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http1_connection, "_MOST_OF_A_PEER", 50)
+    monkeypatch.setattr(http1_connection, "_MAX_PER_PEER", 50)
     async with (
         served(lambda _: HttpResponse(200, NO_STORE)) as (port, listener),
         connect_raw(port) as proxy,

@@ -15,7 +15,7 @@ from tests.support.http_exchange import request
 from rescind_sidecar.http.http1_connection import HttpConnection, Listener
 from rescind_sidecar.http.messages import NO_STORE, HttpRequest, HttpResponse
 
-MOST_WRITTEN = 200_000
+MAX_WRITTEN = 200_000
 REQUESTS = [
     request("/verify"),
     request("/verify/a?require=x&min_seq=7", "Authorization: Bearer x"),
@@ -135,7 +135,7 @@ def test_junk_is_refused_once_after_earlier_requests_are_answered(
     assert over
     assert len(asked) <= len(sent) + 1, "nothing after junk is believed to be a request"
     assert len(seen) <= len(sent) + 1
-    assert len(written) < MOST_WRITTEN
+    assert len(written) < MAX_WRITTEN
 
 
 @pytest.mark.parametrize("pieces", [[], [40_000], [40_000, 20_000]])
@@ -161,7 +161,7 @@ def test_any_bytes_are_answered_in_bounds(data: st.DataObject, lengths: list[int
         stream[place : place + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=6))
     written, _, asked = answered(bytes(stream), lengths)
     assert len(asked) <= 2 * len(sent) + 4
-    assert len(written) < MOST_WRITTEN
+    assert len(written) < MAX_WRITTEN
     assert all(status in {100, 200, 400, 408, 413, 431} for status in statuses(written))
 
 

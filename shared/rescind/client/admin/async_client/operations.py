@@ -118,7 +118,7 @@ class AsyncOperationCalls(AsyncAuthorityConnection):
             except UnreachableError:
                 self._try_next(self._url)
                 failures += 1
-                if failures > link.MOST_REOPENS:
+                if failures > link.MAX_REOPENS:
                     raise
             await asyncio.sleep(link.RETRY_S)
 

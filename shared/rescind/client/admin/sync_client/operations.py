@@ -119,7 +119,7 @@ class OperationCalls(AuthorityConnection):
             except UnreachableError:
                 self._try_next(self._url)
                 failures += 1
-                if failures > link.MOST_REOPENS:
+                if failures > link.MAX_REOPENS:
                     raise
             time.sleep(link.RETRY_S)
 

@@ -81,7 +81,7 @@ async def test_a_caller_that_is_cancelled_while_waiting_keeps_no_turn() -> None:
 async def test_a_turn_that_does_not_come_in_time_is_reported_as_overload(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gate, "_LONGEST_WAIT_S", 0.01)
+    monkeypatch.setattr(gate, "_MAX_WAIT_S", 0.01)
     door = Gate(1)
     async with door.turn("a"):
         with pytest.raises(OverloadedError):

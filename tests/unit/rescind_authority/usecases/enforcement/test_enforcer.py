@@ -365,7 +365,7 @@ def test_a_receipt_that_is_too_large_is_not_signed_and_stops_no_other(
         async with world() as here:
             here.cluster.tables.leases.update(gone(2_000))
             with monkeypatch.context() as small:
-                small.setattr(receipt_details, "MOST_CHUNKS", 1)
+                small.setattr(receipt_details, "MAX_CHUNKS", 1)
                 small.setattr(Keys, "sign", None)
                 target = await here.revoke("rev_1")
                 with pytest.raises(TooLargeError, match="2,001 verifiers"):

@@ -270,18 +270,16 @@ def test_a_receipt_is_shown_in_a_table_that_is_bounded(
     file, _ = large(verifiers, grace)
     receipt_progress.show(cast("ReceiptContent", file))
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) <= 2 * receipt_progress.MOST_SHOWN + receipt_progress.MOST_SERVICES + 5
+    assert len(lines) <= 2 * receipt_progress.MAX_SHOWN + receipt_progress.MAX_SERVICES + 5
     shown = [line for line in lines if line.startswith("showing")]
-    if verifiers > receipt_progress.MOST_SHOWN:
+    if verifiers > receipt_progress.MAX_SHOWN:
         assert f"50 of {verifiers:,}" in shown[0]
         assert any("edge" in line or "search" in line for line in lines[:3])
         slowest = max(each["latency_ms"] for each in file["verifiers"])
         assert any(f"{slowest:.1f} ms" in line for line in lines)
     else:
         assert not shown
-    assert sum(line.startswith("grace") for line in lines) == min(
-        grace, receipt_progress.MOST_SHOWN
-    )
+    assert sum(line.startswith("grace") for line in lines) == min(grace, receipt_progress.MAX_SHOWN)
     assert any("900 in grace" in line for line in shown) == (grace == 900)
 
 

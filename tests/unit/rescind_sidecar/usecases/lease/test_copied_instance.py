@@ -9,7 +9,7 @@ from tests.simulation.sidecar import Sidecar, alone
 
 from rescind.core import ledger
 from rescind.errors import UnreachableError
-from rescind.wire.heartbeat import MOST_TRAIL, Heartbeat, NoLease, Release, Reply
+from rescind.wire.heartbeat import MAX_TRAIL, Heartbeat, NoLease, Release, Reply
 from rescind_sidecar.ports import InstanceCredentials
 
 TERM_MS = 10_000
@@ -121,12 +121,12 @@ async def test_every_heartbeat_names_all_since_the_last_answer_or_repeats_the_la
     for _ in range(6):
         await sidecar.renew._beat()
     link.answer = lambda message: None
-    for _ in range(3 * MOST_TRAIL):
+    for _ in range(3 * MAX_TRAIL):
         await sidecar.renew._beat()
     sent = [message for message in link.heard if isinstance(message, Heartbeat)]
     for number, message in enumerate(sent):
         assert message.trail is not None
-        assert len(message.trail) <= MOST_TRAIL
+        assert len(message.trail) <= MAX_TRAIL
         known = {*message.trail, message.nonce}
         assert {
             each.nonce for each in sent[max(0, number - 1, 5 if number > 5 else 0) :][:1]
@@ -149,7 +149,7 @@ async def test_a_lease_for_a_nonce_that_was_used_before_counts_from_its_first_us
     host.boottime_ns = lambda: next(times)
     link.answer = lambda message: None
     first_use: dict[bytes, int] = {}
-    for number in range(1, 2 * MOST_TRAIL):
+    for number in range(1, 2 * MAX_TRAIL):
         await sidecar.renew._beat()
         latest = link.heard[-1]
         assert isinstance(latest, Heartbeat)

@@ -91,7 +91,7 @@ async def test_an_unanswered_offer_is_kept_and_repeated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_RETRY_S", 0)
-    link = Link(failures=module._MOST_ATTEMPTS)
+    link = Link(failures=module._MAX_ATTEMPTS)
     kept = offers(link)
     kept.keep(batch(1), b"one")
     kept.keep(batch(1), b"two")

@@ -290,7 +290,7 @@ async def test_a_use_that_no_authority_received_is_reported_later_with_its_own_t
 async def test_look_ups_beyond_the_bound_get_unavailable_at_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "_MOST_FLIGHTS", 3)
+    monkeypatch.setattr(fetch, "_MAX_FLIGHTS", 3)
     world.link.resolving = held = asyncio.Event()
     issued = [world.link.issue() for _ in range(4)]
     under_way = [asyncio.create_task(world.get(token)) for token in issued[:3]]
