@@ -14,7 +14,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "demo": (
         "rescind_lab.demo.command",
-        "Show a revocation arrive at three services, measured, in under a minute.",
+        "Measure how a revocation arrives at three services, in less than a minute.",
     ),
     "bench": (
         "rescind_lab.bench.command",
