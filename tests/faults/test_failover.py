@@ -310,7 +310,7 @@ async def test_a_lease_is_read_only_from_the_server_that_committed_its_row(
     old = await asyncpg.connect(failed_over.old_dsn)
 
     class Pooled(PostgresLeases):
-        async def _end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
+        async def _read_end(self, connection: Borrowed) -> Sequence[asyncpg.Record]:
             del connection
             return await rows(old, "ledger_tip")  # type: ignore[arg-type]  # no pool is needed to read
 
