@@ -113,7 +113,7 @@ async def test_a_credential_that_ended_is_refused_with_how_it_ended_and_what_to_
             (made[2]["token"], "rotated, and this is its old secret", anew),
             (made[3]["token"], "suspended", lift.format(ids[3])),
             (made[4]["token"], "insufficient_scope", lift.format(ids[4])),
-            ("rsc_svc_x", "another authority's, or this ledger was restored", anew),
+            ("rsc_svc_x", "another authority issued it, or this ledger was restored", anew),
             (
                 (await issue_credential(authority, "mail"))["token"],
                 "service:mail",
