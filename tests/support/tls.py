@@ -84,23 +84,27 @@ def listening(serve: Serve) -> Iterator[int]:
     The sockets block, because asyncio sends a client no reason when it refuses the handshake.
     """
     over, connections = threading.Event(), list[socket.socket]()
-    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(8) as threads:
-        server.settimeout(0.05)
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(8) as threads:
+            server.settimeout(0.05)
 
-        def accept() -> None:
-            while not over.is_set():
-                with suppress(TimeoutError):
-                    connections.append(server.accept()[0])
-                    threads.submit(_served, serve, connections[-1])
+            def accept() -> None:
+                while not over.is_set():
+                    with suppress(TimeoutError):
+                        connections.append(server.accept()[0])
+                        threads.submit(_served, serve, connections[-1])
 
-        threads.submit(accept)
-        try:
-            yield server.getsockname()[1]
-        finally:
-            over.set()
-            for each in connections:
-                with suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
+            threads.submit(accept)
+            try:
+                yield server.getsockname()[1]
+            finally:
+                over.set()
+                for each in connections:
+                    with suppress(OSError):
+                        each.shutdown(socket.SHUT_RDWR)
+    finally:
+        for each in connections:
+            each.close()  # one that was accepted as the threads stopped is served by none
 
 
 def _served(serve: Serve, connection: socket.socket) -> None:
