@@ -14,6 +14,7 @@ from functools import partial
 import pytest
 from tests.contracts import authorities, links
 from tests.contracts.authorities import EVENTS, Linked, Opened
+from tests.contracts.store import heartbeat
 from tests.simulation.sidecar import SimulatedNatsTransport, SimulatedTransport
 from tests.support.eventually import eventually
 from tests.support.outcomes import soon
@@ -59,17 +60,8 @@ class Enrolled:
     credentials: InstanceCredentials
 
     def heartbeat(self, counter: int, applied: Position | None = None) -> Heartbeat:
-        return Heartbeat(
-            instance=self.credentials.instance,
-            nonce=secrets.token_bytes(16),
-            counter=counter,
-            applied=applied,
-            service="search",
-            host="host",
-            version="0.1.0",
-            posture="strict",
-            trail=(),
-        )
+        beat = heartbeat(self.instance, counter, applied=applied)
+        return replace(beat, trail=())
 
     @property
     def instance(self) -> bytes:

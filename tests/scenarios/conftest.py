@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import postgres_files, processes
+from tests.support import local_system
 from tests.support.processes import clean_environment
 
 from rescind import Denied, Verifier
@@ -72,9 +72,7 @@ class System:
 @pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     directory = tmp_path_factory.mktemp("up")
-    postgres_files.lay_blocking(directory)
-    options = ("--data", str(directory), "--sidecars", "2", "--port", "0", "--json")
-    with processes.running("-m", "rescind_cli", "up", *options, environ=clean_environment()) as run:
+    with local_system.up(directory, sidecars=2) as run:
         yield System(directory, run.ready)
         assert run.end(signal.SIGTERM) == 0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from tests.support import postgres_files, processes
+from tests.support import local_system
 from tests.support.processes import clean_environment
 
 from rescind import Allowed, Reason, Verdict, Verifier
@@ -19,12 +19,8 @@ from rescind import Allowed, Reason, Verdict, Verifier
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object]]:
     """Run a system whose sidecar is in Europe, behind a proxy that says where callers are."""
     directory = tmp_path_factory.mktemp("eu")
-    postgres_files.lay_blocking(directory)
-    environ = clean_environment(
-        RESCIND_LABELS="region=eu, tier=prod", RESCIND_ADDRESS_HEADER="x-real-ip"
-    )
-    options = ("--data", str(directory), "--port", "0", "--json")
-    with processes.running("-m", "rescind_cli", "up", *options, environ=environ) as run:
+    settings = {"RESCIND_LABELS": "region=eu, tier=prod", "RESCIND_ADDRESS_HEADER": "x-real-ip"}
+    with local_system.up(directory, settings=settings) as run:
         yield {**run.ready, "directory": directory}
         assert run.end(signal.SIGTERM) == 0
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.support import postgres_files, processes
+from tests.support import local_system
 from tests.support.eventually import eventually_blocking
 from tests.support.outcomes import soon
 from tests.support.processes import clean_environment
@@ -67,9 +67,7 @@ class System:
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     directory = tmp_path_factory.mktemp("up")
-    postgres_files.lay_blocking(directory)
-    options = ("--data", str(directory), "--sidecars", "3", "--port", "0", "--json")
-    with processes.running("-m", "rescind_cli", "up", *options, environ=clean_environment()) as run:
+    with local_system.up(directory, sidecars=3) as run:
         yield System(directory, run.ready)
         assert run.end(signal.SIGTERM) == 0
 

@@ -4,25 +4,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import postgres_files, processes
+from tests.support import processes
 from tests.support.eventually import eventually_blocking
+from tests.support.local_system import up
 from tests.support.processes import Run, clean_environment, gone, mode
-
-
-@contextmanager
-def up(directory: Path, *, sidecars: int = 1) -> Iterator[Run]:
-    if not (directory / "postgres").exists():
-        postgres_files.lay_blocking(directory)
-    options = ("--data", str(directory), "--sidecars", str(sidecars), "--port", "0", "--json")
-    with processes.running("-m", "rescind_cli", "up", *options, environ=clean_environment()) as run:
-        yield run
 
 
 def parts(run: Run) -> dict[str, int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import postgres_files, processes
+from tests.support import local_system
 from tests.support.processes import clean_environment
 
 Rescind = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -40,10 +40,7 @@ def own_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str
 @contextmanager
 def running_system(directory: Path, **settings: str) -> Iterator[Mapping[str, Any]]:
     """Run `rescind up` for the block, with settings of its own."""
-    postgres_files.lay_blocking(directory)
-    options = ("--data", str(directory), "--port", "0", "--json")
-    environ = clean_environment(**settings)
-    with processes.running("-m", "rescind_cli", "up", *options, environ=environ) as run:
+    with local_system.up(directory, settings=settings) as run:
         yield {**run.ready, "directory": directory}
         run.process.terminate()
         run.process.wait(30)

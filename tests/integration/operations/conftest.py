@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import postgres_files, processes
+from tests.support import local_system
 from tests.support.processes import clean_environment
 
 
@@ -55,9 +55,7 @@ class System:
 @pytest.fixture(scope="package")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     directory = tmp_path_factory.mktemp("operations")
-    postgres_files.lay_blocking(directory)
-    options = ("--data", str(directory), "--sidecars", "2", "--port", "0", "--json")
-    with processes.running("-m", "rescind_cli", "up", *options, environ=clean_environment()) as run:
+    with local_system.up(directory, sidecars=2) as run:
         yield System(directory, run.ready)
         assert run.end(signal.SIGTERM) == 0
 
