@@ -15,7 +15,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # it has no types
+import yaml
 from tests.support import documents
 from tests.support.documents import FOLDERS, ROOT, TESTS
 
