@@ -1,8 +1,9 @@
 """`POST /introspect`: token introspection (RFC 7662), from memory and under the sidecar's lease.
 
 The caller authenticates with a token of its own, which has the scope `rescind:introspect`: as the
-secret of a client (HTTP Basic, or `client_id` and `client_secret` in the form), whose `client_id`
-is the subject of that token, or as a bearer token. So a caller can be revoked like any token. With
+secret of a client (HTTP Basic, or `client_id` and `client_secret` in the form), or as a bearer
+token. The subject of a client's token is its `client_id`, or `client:<client_id>` if it is
+registered (`rescind clients add`). So a caller can be revoked like any token. With
 RESCIND_INTROSPECT=loopback, callers are not authenticated, and the listener is on loopback.
 
 A token that is not accepted here is reported as inactive, without a reason. Without a lease, the
@@ -11,35 +12,33 @@ unless RESCIND_INTROSPECT_EXP is set: some clients cache an answer until that ti
 revocation.
 """
 
-import base64
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, unquote_plus
 
 from rescind.client.verifier import Verifier
-from rescind.core.record import Record
-from rescind.core.times import US_PER_S
 from rescind.core.verdict import NOT_JUDGED, Allowed, CheckRequest, Denied, Reason, Verdict
 from rescind.core.well_known_scopes import AUDIENCE, INTROSPECT
 from rescind.wire import bearer
+from rescind_runtime.oauth import forms, introspection
+from rescind_runtime.oauth.forms import (
+    BearerToken,
+    ClientAssertion,
+    ClientSecret,
+    Form,
+    InvalidFormError,
+)
 from rescind_sidecar.http.messages import HttpRequest, HttpResponse, allowing, document, lines
 
 PATH = "/introspect"
 
-_FORM = "application/x-www-form-urlencoded"
 _PARAMETERS = frozenset({"token", "token_type_hint", "client_id", "client_secret", "address"})
-_MAX_PARAMETERS = 20
 _REQUIRED = frozenset({INTROSPECT})
 _BASIC = 'Basic realm="rescind"'
 _BAD_BEARER = 'Bearer realm="rescind", error="invalid_token"'
 _TOO_LITTLE = f'Bearer realm="rescind", error="insufficient_scope", scope="{INTROSPECT}"'
 
-_INACTIVE = document(200, {"active": False})
-
-
-class _UnusableError(ValueError):
-    """Raised for a request that cannot be used. The text never repeats what was sent."""
+_INACTIVE = document(200, introspection.INACTIVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +70,9 @@ class IntrospectionEndpoint:
             return allowing("POST")
         try:
             form = _read_form(request)
-            caller = None if self._loopback else _read_caller(request.headers, form)
+            caller = None if self._loopback else _read_caller(request, form)
             check = _read_check(form)
-        except _UnusableError as error:
+        except InvalidFormError as error:
             return _refuse(400, "invalid_request", str(error))
         if caller is None and not self._loopback:
             return _refuse_unauthenticated(
@@ -107,111 +106,56 @@ class IntrospectionEndpoint:
     def _respond(self, verdict: Verdict, *, as_of: int) -> HttpResponse:
         match verdict:
             case Allowed(record):
-                return document(200, self._describe_record(record, as_of=as_of))
+                members = introspection.describe(record, as_of=as_of, with_exp=self._with_exp)
+                return document(200, members)
             case Denied(reason) if reason in NOT_JUDGED:
                 return _refuse_unjudged()
             case Denied():
                 return _INACTIVE
 
-    def _describe_record(self, record: Record, *, as_of: int) -> dict[str, object]:
-        """Return the members of RFC 7662, section 2.2, and ours, which begin with `rescind_`."""
-        members: dict[str, object] = {
-            "active": True,
-            "scope": " ".join(sorted(record.scopes)),
-            "sub": record.subject,
-            "token_type": "Bearer",
-            "jti": record.token_id,
-            "iat": record.issued_at_us // US_PER_S,
-            "nbf": -(-record.not_before_us // US_PER_S),
-            "rescind_kind": record.kind,
-            "rescind_as_of": max(as_of, record.as_of),
-        }
-        if self._with_exp:
-            members["exp"] = record.expires_at_us // US_PER_S
-        if record.audience:
-            members["aud"] = sorted(record.audience)
-        if record.client is not None:
-            members["client_id"] = record.client
-        if record.tenant is not None:
-            members["rescind_tenant"] = record.tenant
-        if record.chain:
-            members["rescind_chain"] = list(record.chain)
-        return members
 
-
-def _read_form(request: HttpRequest) -> dict[str, str]:
-    """Read the form of a request. An empty parameter counts as none (RFC 6749, section 3.2)."""
+def _read_form(request: HttpRequest) -> Mapping[str, str]:
     if request.query:
-        raise _UnusableError("Send the parameters in the body: a query is logged on its way.")
-    types = [text for name, text in request.headers if name.lower() == b"content-type"]
-    media_type = types[0].partition(b";")[0].strip().lower().decode("latin-1") if types else ""
-    if media_type != _FORM or len(types) != 1:
-        raise _UnusableError(f"Send a form: Content-Type: {_FORM}.")
-    try:
-        text = request.body.decode("ascii")
-        pairs = parse_qsl(text, errors="strict", max_num_fields=_MAX_PARAMETERS)
-    except ValueError:
-        raise _UnusableError("The body is not a form of percent-encoded UTF-8 text.") from None
-    form = dict(pairs)
-    if len(form) != len(pairs):
-        raise _UnusableError("A parameter came more than once.")
-    if not form.keys() <= _PARAMETERS:
-        # The error never contains the parameter: it may be a secret.
-        raise _UnusableError(f"A parameter is not known. Send {', '.join(sorted(_PARAMETERS))}.")
-    return form
+        raise InvalidFormError("Send the parameters in the body: a query is logged on its way.")
+    form: Form = forms.read_form(request.headers, request.body)
+    forms.require_known(form, _PARAMETERS)
+    return forms.single_values(form)
 
 
 def _read_check(form: Mapping[str, str]) -> CheckRequest:
     # The hint is for servers that search by type: here one look-up finds all of them.
     if "token" not in form:
-        raise _UnusableError("`token` is missing: send the token to introspect.")
+        raise InvalidFormError("`token` is missing: send the token to introspect.")
     return CheckRequest(form["token"], address=form.get("address"))
 
 
-def _read_caller(headers: Sequence[tuple[bytes, bytes]], form: Mapping[str, str]) -> _Caller | None:
+def _read_caller(request: HttpRequest, form: Mapping[str, str]) -> _Caller | None:
     """Return the caller whose credentials a request contains, or None without credentials."""
-    authorizations = [value for name, value in headers if name.lower() == b"authorization"]
-    secret = form.get("client_secret")
-    if len(authorizations) + (secret is not None) > 1:
-        raise _UnusableError("Authenticate once: in one Authorization header, or in the form.")
-    client_ids = (form["client_id"],) if "client_id" in form else ()
-    if secret is not None:
-        if not client_ids:
-            raise _UnusableError("`client_id` is missing beside `client_secret`.")
-        return _Caller(_build_caller_check(secret), client_ids)
-    if not authorizations:
-        return None
-    scheme, _, rest = authorizations[0].strip().partition(b" ")
-    if scheme.lower() == b"basic":
-        return _read_basic(rest.strip(), client_ids)
-    # Another scheme is an empty token, which no check accepts.
-    return _Caller(_build_caller_check(bearer.find(headers) or ""), client_ids, _BAD_BEARER)
-
-
-def _read_basic(encoded: bytes, client_ids: tuple[str, ...]) -> _Caller:
-    """Read HTTP Basic as RFC 6749, section 2.3.1, has it: both parts are form-encoded.
-
-    Many clients encode neither, and a subject may contain colons; a token contains none.
-    """
-    try:
-        text = base64.b64decode(encoded, validate=True).decode()
-    except ValueError:
-        raise _UnusableError("The Authorization header is not HTTP Basic in base64.") from None
-    raw, _, secret = text.rpartition(":")
-    if client_ids and client_ids[0] not in {raw, unquote_plus(raw)}:
-        raise _UnusableError("`client_id` differs from the user name of the Authorization header.")
-    return _Caller(_build_caller_check(unquote_plus(secret)), (raw, unquote_plus(raw)))
+    match forms.read_credentials(request.headers, form):
+        case ClientSecret(client_ids, secret):
+            return _Caller(_build_caller_check(secret), client_ids)
+        case BearerToken(token):
+            return _Caller(_build_caller_check(token), challenge=_BAD_BEARER)
+        case ClientAssertion():
+            raise InvalidFormError("Assertions are for the authority. Send an id and a secret.")
+        case None:
+            return None
 
 
 def _build_caller_check(token: str) -> CheckRequest:
     return CheckRequest(token, _REQUIRED, AUDIENCE)
 
 
+def _names_subject(client_ids: tuple[str, ...], subject: str) -> bool:
+    """Return True if a client of these ids has this subject: `client:<id>` if it is registered."""
+    return any(subject in {each, f"client:{each}"} for each in client_ids)
+
+
 def _refuse_caller(caller: _Caller, verdict: Verdict) -> HttpResponse | None:
     """Return the refusal of a caller, or None if the caller may introspect."""
     match verdict:
         case Allowed(record):
-            if not caller.client_ids or record.subject in caller.client_ids:
+            if not caller.client_ids or _names_subject(caller.client_ids, record.subject):
                 return None
             return _refuse_unauthenticated("The client's id or secret is wrong.", caller.challenge)
         case Denied(reason) if reason in NOT_JUDGED:

@@ -1,0 +1,1 @@
+"""What the OAuth endpoints of the authority and of the sidecar have in common."""
