@@ -159,6 +159,16 @@ class NotASessionError(RescindError):
         super().__init__(f"this is a token of kind {kind}; sessions alone see and end each other.")
 
 
+class ClientExistsError(RescindError):
+    """Raised when an OAuth client of this id exists, or was changed by another call."""
+
+    def __init__(self, client_id: str) -> None:
+        super().__init__(
+            f"a client {client_id!r} exists, or was changed meanwhile. Nothing was changed. Look "
+            "at it; rotate it, remove it, or choose another id."
+        )
+
+
 class NotFoundError(RescindError):
     """Raised when no such token, revocation or instance is known."""
 

@@ -9,6 +9,7 @@ one NATS and one Valkey.
 | `test_records` | TokenRecords, Ends | the same | Postgres |
 | `test_leases` | LeaseStore, Receipts, Terms | the same | Postgres |
 | `test_enrolments` | Enrolments | the same | Postgres |
+| `test_clients` | Clients, and the clients of Transactions | the same | Postgres |
 | `test_revocations` | Revocations, Sweeps, SweepTransaction | `timed` alone | Postgres |
 | `test_token_search` | Tokens | none | Postgres |
 | `test_audit` | Audit | none | Postgres |
@@ -38,6 +39,7 @@ from tests.contracts.store import PostgresStore, Store
 from tests.support import fixtures, rows
 from tests.support.authority import System, now_us
 from tests.support.postgres_in_memory import (
+    ClientsInMemory,
     Cluster,
     EnrolmentsInMemory,
     PostgresInMemory,
@@ -48,6 +50,7 @@ from tests.support.postgres_in_memory import (
 from rescind_authority.operator import bootstrap
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.audit import PostgresAudit
+from rescind_authority.postgres.clients import PostgresClients
 from rescind_authority.postgres.enrolments import PostgresEnrolments
 from rescind_authority.postgres.epochs import PostgresEpochs
 from rescind_authority.postgres.lease_term import PostgresTerms
@@ -113,6 +116,7 @@ async def _in_postgres(system: System) -> AsyncGenerator[PostgresStore]:
             receipts=PostgresReceipts(postgres),
             terms=PostgresTerms(postgres),
             enrolments=PostgresEnrolments(postgres, guard),
+            clients=PostgresClients(postgres),
             scheduled_lifts=revocations,
             tokens=PostgresTokens(postgres),
             revocations=revocations,
@@ -134,6 +138,7 @@ def _in_memory() -> Store:
         receipts=postgres,
         terms=TermsInMemory(cluster, _no_trip),
         enrolments=EnrolmentsInMemory(cluster, _no_trip),
+        clients=ClientsInMemory(cluster, _no_trip),
         scheduled_lifts=postgres,
     )
 

@@ -16,6 +16,7 @@ from rescind.core.revocation import Effect, Revocation
 from rescind.core.token_format import Kind
 from rescind.wire.heartbeat import Heartbeat
 from rescind_authority.ports.audit import Audit
+from rescind_authority.ports.clients import Clients
 from rescind_authority.ports.enrolments import Enrolments
 from rescind_authority.ports.leases import LeaseStore, Receipts, Terms
 from rescind_authority.ports.ledger import (
@@ -62,6 +63,7 @@ class Store:
     receipts: Receipts
     terms: Terms
     enrolments: Enrolments
+    clients: Clients
     scheduled_lifts: ScheduledLifts
 
     async def commit(

@@ -22,6 +22,7 @@ from rescind.core.revocation import NOT_HOLDS, Effect, Event, hits
 from rescind.errors import RescindError
 from rescind.wire.heartbeat import Heartbeat, Release, Trail
 from rescind_authority.errors import CommitUnknownError, StoreUnavailableError
+from rescind_authority.ports.clients import StoredClient
 from rescind_authority.ports.enrolments import (
     Binding,
     EnrolledInstance,
@@ -132,6 +133,8 @@ class Tables:
     enrolments: dict[bytes, EnrolmentRow] = field(default_factory=dict[bytes, EnrolmentRow])
     bindings: dict[str, Binding] = field(default_factory=dict[str, Binding])
     exact: set[str] = field(default_factory=set[str])
+    clients: dict[str, StoredClient] = field(default_factory=dict[str, StoredClient])
+    assertions: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
 
     def copy(self) -> "Tables":
         """Return a backup."""
@@ -140,6 +143,7 @@ class Tables:
             for name in (
                 *("epochs", "entries", "lifted", "tokens", "leases", "keys", "receipts"),
                 *("ending", "reasons", "enrolments", "ended", "bindings", "exact", "possessions"),
+                *("clients", "assertions"),
             )
             for value in [getattr(self, name)]
         }
@@ -385,6 +389,24 @@ class Transaction:
     async def insert_token(self, token: NewToken, issued: IssueTimes) -> None:
         await self._trip()
         self.store(token, issued)
+
+    async def put_client(self, client: StoredClient, *, replaces: str | None, actor: str) -> bool:
+        await self._trip()
+        known = self._tables.clients.get(client.client_id)
+        if known is not None and known.credential != replaces:
+            return False
+        now_us = self._cluster.time_us(self._tables) if known is None else known.created_at_us
+        stored = dataclasses.replace(
+            client,
+            created_by=client.created_by if known is None else known.created_by,
+            created_at_us=now_us,
+        )
+
+        def write(tables: Tables) -> None:
+            tables.clients[client.client_id] = stored
+
+        self._writes.append(write)
+        return True
 
     def store(self, token: NewToken, issued: IssueTimes) -> None:
         stored = StoredToken(
@@ -858,6 +880,31 @@ def _instance(instance: bytes, row: Row, enrolled: EnrolmentRow | None) -> Insta
         evicted_why=None if enrolled is None else enrolled.evicted_why,
         trust_serial=row.trust_serial,
     )
+
+
+class ClientsInMemory(PostgresInMemory):
+    """OAuth clients (port Clients)."""
+
+    async def read_client(self, client_id: str) -> StoredClient | None:
+        return await self._do(lambda tables: tables.clients.get(client_id))
+
+    async def list_clients(self, after: str, *, limit: int) -> tuple[StoredClient, ...]:
+        return await self._do(
+            lambda tables: tuple(
+                tables.clients[each] for each in sorted(tables.clients) if each > after
+            )[:limit]
+        )
+
+    async def remove_client(self, client_id: str, *, actor: str) -> bool:
+        return await self._write(lambda tables: tables.clients.pop(client_id, None) is not None)
+
+    async def use_assertion(self, client_id: str, jti: str, *, expires_at_us: int) -> bool:
+        def write(tables: Tables) -> bool:
+            fresh = (client_id, jti) not in tables.assertions
+            tables.assertions.setdefault((client_id, jti), expires_at_us)
+            return fresh
+
+        return await self._write(write)
 
 
 class TermsInMemory(PostgresInMemory):

@@ -7,11 +7,11 @@ from fastapi import FastAPI
 from rescind_authority.http import events, fleet, health, lease_term, problems, sessions
 from rescind_authority.http.admission.middleware import Admitted, Counted
 from rescind_authority.http.dependencies import UseCases
+from rescind_authority.http.oauth import clients, metadata, presented_tokens, token_endpoint
 from rescind_authority.http.revocations import revocations
 from rescind_authority.http.sidecar_routes import SidecarRoutes
 from rescind_authority.http.tokens import (
     delegations,
-    oauth,
     rotate_and_expire,
     token_list,
     tokens,
@@ -59,13 +59,15 @@ def application(use_cases: UseCases, *, issuer: str | None = None) -> FastAPI:
         delegations,
         revocations,
         sessions,
+        clients,
         fleet,
         events,
         lease_term,
     )
     for router in (module.router for module in routers):
         app.include_router(router, responses=problems.openapi_responses(_REFUSALS))
-    app.include_router(oauth.router)
+    for router in (token_endpoint.router, presented_tokens.router, metadata.router):
+        app.include_router(router)  # the last one answers wrong methods
     app.include_router(health.router)
     app.router.routes.extend(SidecarRoutes(use_cases.sidecar_api, use_cases.metrics).routes())
     app.add_middleware(Admitted, kind_of_ours=use_cases.authoriser.kind_of_ours)

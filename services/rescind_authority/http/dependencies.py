@@ -26,6 +26,10 @@ from rescind_authority.usecases.access.change_budgets import Budgets
 from rescind_authority.usecases.enforcement.enforcer import Enforcer
 from rescind_authority.usecases.leases.lease_term import LeaseTermScheduler
 from rescind_authority.usecases.leases.membership import Membership
+from rescind_authority.usecases.oauth.authentication import ClientAuthenticator
+from rescind_authority.usecases.oauth.client_tokens import ClientTokens
+from rescind_authority.usecases.oauth.presented_tokens import PresentedTokens
+from rescind_authority.usecases.oauth.registry import ClientRegistry
 from rescind_authority.usecases.read_model.delegation_tree import Trees
 from rescind_authority.usecases.read_model.inspector import Inspector
 from rescind_authority.usecases.revocations.hit_counts import HitCounter
@@ -72,6 +76,10 @@ class UseCases:
     lifter: Lifter
     membership: Membership
     changer: TokenChanger
+    clients: ClientRegistry
+    client_authenticator: ClientAuthenticator
+    client_tokens: ClientTokens
+    presented_tokens: PresentedTokens
     sessions: Sessions
     inspector: Inspector
     trees: Trees

@@ -14,7 +14,9 @@ from starlette.responses import JSONResponse, Response
 from rescind.core import token_format
 from rescind.errors import RescindError, TooLargeError
 from rescind_authority import errors
+from rescind_authority.http import oauth_errors
 from rescind_authority.http.dependencies import mark_unauthenticated
+from rescind_authority.http.oauth_errors import OAuthError
 from rescind_authority.http.refusal_log import RefusalLog
 from rescind_authority.ports.audit import RefusedCall
 
@@ -113,6 +115,7 @@ _KINDS: tuple[tuple[type[RescindError], _Kind], ...] = (
         _Kind("not-a-session", HTTPStatus.FORBIDDEN, "Session token required"),
     ),
     (errors.NoIssuerError, _Kind("not-found", HTTPStatus.NOT_FOUND, "No issuer")),
+    (errors.ClientExistsError, _Kind("client-exists", HTTPStatus.CONFLICT, "Client exists")),
     (errors.NotFoundError, _Kind("not-found", HTTPStatus.NOT_FOUND, "Not found")),
     (
         errors.CommitUnknownError,
@@ -202,14 +205,25 @@ def _kind_of(error: RescindError) -> _Kind:
     return next((kind for known, kind in _KINDS if isinstance(error, known)), _DEFECT)
 
 
-def too_large(limit_bytes: int) -> Response:
-    """Return the problem of a body over the limit."""
+def response_at(path: str, error: RescindError, *, key: str | None = None) -> Response:
+    """Return the response for an error at a path: OAuth's endpoints have errors of their own."""
+    if path.startswith(oauth_errors.PATHS):
+        return oauth_errors.response(error, key=key)
+    return response(error, key=key)
+
+
+def too_large(limit_bytes: int, *, path: str) -> Response:
+    """Return the response for a body over the limit."""
+    if path.startswith(oauth_errors.PATHS):
+        return oauth_errors.too_large(limit_bytes)
     kind = _Kind("body-too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Body too large")
     return _answer(kind, detail=f"send at most {limit_bytes} bytes.")
 
 
-def unreadable(detail: str) -> Response:
-    """Return the problem of a body that is not text."""
+def unreadable(detail: str, *, path: str) -> Response:
+    """Return the response for a body that is not text."""
+    if path.startswith(oauth_errors.PATHS):
+        return oauth_errors.response(OAuthError("invalid_request", detail))
     return _answer(_Kind("bad-request", HTTPStatus.BAD_REQUEST, "Bad Request"), detail=detail)
 
 
@@ -224,7 +238,8 @@ def note_refusal(request: Request, error: RescindError) -> None:
 async def _handle_rescind_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RescindError)  # noqa: S101 it was registered for this class
     note_refusal(request, error)
-    return response(error, key=getattr(request.state, "idempotency_key", None))
+    key = getattr(request.state, "idempotency_key", None)
+    return response_at(request.url.path, error, key=key)
 
 
 async def _handle_invalid_request(_request: Request, error: Exception) -> Response:

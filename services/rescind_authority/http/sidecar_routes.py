@@ -121,7 +121,7 @@ class SidecarRoutes:
         async def respond(request: Request) -> Response:
             payload = await request.body()
             if len(payload) > kind.max_bytes:
-                return problems.too_large(kind.max_bytes)
+                return problems.too_large(kind.max_bytes, path=request.url.path)
             answer = await self._answer(kind, payload, request.scope)
             if not answer:
                 return Response(status_code=204)

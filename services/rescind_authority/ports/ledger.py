@@ -8,6 +8,7 @@ from typing import Protocol
 from rescind.core.handles import Handle
 from rescind.core.ledger import Position
 from rescind.core.revocation import Event, Revocation
+from rescind_authority.ports.clients import StoredClient
 from rescind_authority.ports.tokens import IssuanceSnapshot, IssueTimes, NewToken, Snapshot
 
 
@@ -184,6 +185,14 @@ class LedgerTransaction(Protocol):
 
     async def insert_token(self, token: NewToken, issued: IssueTimes) -> None:
         """Store a token and its audit entry."""
+        ...
+
+    async def put_client(self, client: StoredClient, *, replaces: str | None, actor: str) -> bool:
+        """Store a client and its audit entry.
+
+        `replaces` is the credential that a stored client has now; None for a client that is new.
+        Returns False, and stores nothing, if the stored client is another.
+        """
         ...
 
 

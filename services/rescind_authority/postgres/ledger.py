@@ -9,6 +9,7 @@ import asyncpg
 from rescind.core.handles import Handle
 from rescind.core.ledger import Position
 from rescind_authority.errors import NotMigratedError
+from rescind_authority.ports.clients import StoredClient
 from rescind_authority.ports.ledger import (
     Change,
     End,
@@ -169,6 +170,20 @@ class PostgresLedgerTransaction:
                 used_at_us,
                 token.grant.idle_us,
             )
+
+    async def put_client(self, client: StoredClient, *, replaces: str | None, actor: str) -> bool:
+        return bool(
+            await rows(
+                self._connection,
+                "put_client",
+                client.client_id,
+                client.credential,
+                client.registration,
+                client.created_by,
+                replaces,
+                actor,
+            )
+        )
 
 
 def _revocation(entry: LedgerEntry, exact: Collection[str]) -> dict[str, object]:

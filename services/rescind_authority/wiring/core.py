@@ -10,6 +10,7 @@ from rescind_authority.ports.keys import Keys
 from rescind_authority.ports.metrics import Metrics
 from rescind_authority.ports.tokens import SharedRecordWriter
 from rescind_authority.postgres.audit import PostgresAudit
+from rescind_authority.postgres.clients import PostgresClients
 from rescind_authority.postgres.enrolments import PostgresEnrolments
 from rescind_authority.postgres.epochs import PostgresEpochs
 from rescind_authority.postgres.integrity.ledger_watch import LedgerWatch
@@ -153,6 +154,11 @@ class Core:
     def enrolments(self) -> PostgresEnrolments:
         """The enrolments of sidecar instances."""
         return PostgresEnrolments(self._postgres, self.guard)
+
+    @cached_property
+    def clients(self) -> PostgresClients:
+        """The OAuth clients."""
+        return PostgresClients(self._postgres)
 
     # The ledger ---------------------------------------------------------------------------------
 

@@ -14,6 +14,10 @@ from rescind_authority.usecases.access.authoriser import Authoriser
 from rescind_authority.usecases.access.change_budgets import Budgets
 from rescind_authority.usecases.leases.enrol import Enroller
 from rescind_authority.usecases.leases.instance_auth import Instances
+from rescind_authority.usecases.oauth.authentication import ClientAuthenticator
+from rescind_authority.usecases.oauth.client_tokens import ClientTokens
+from rescind_authority.usecases.oauth.presented_tokens import PresentedTokens
+from rescind_authority.usecases.oauth.registry import ClientRegistry
 from rescind_authority.usecases.read_model.delegation_tree import Trees
 from rescind_authority.usecases.read_model.inspector import Inspector
 from rescind_authority.usecases.read_model.token_search import TokenSearch
@@ -73,7 +77,7 @@ class HttpApi:
         """Return the use cases."""
         core = self._core
         return UseCases(
-            authoriser=Authoriser(core.resolver, edge_keys=self._edge_keys, prefix=self._prefix),
+            authoriser=self._authoriser,
             budgets=self._budgets,
             issuer=self._issuer,
             delegator=Delegator(core.ledger, mint=self._generator),
@@ -81,6 +85,12 @@ class HttpApi:
             membership=core.membership,
             lifter=self._lifter,
             changer=self._changer,
+            clients=self._clients,
+            client_authenticator=ClientAuthenticator(
+                core.clients, authoriser=self._authoriser, records=core.records, clock=self._clock
+            ),
+            client_tokens=ClientTokens(self._issuer, self._budgets),
+            presented_tokens=self._presented_tokens,
             sessions=self._sessions,
             inspector=self._inspector,
             trees=Trees(self._inspector, core.tokens),
@@ -92,6 +102,35 @@ class HttpApi:
             metrics=core.metrics,
             refused=core.refusals.queue,
             health=partial(_health, migrator, link, self._keyring),
+        )
+
+    @cached_property
+    def _authoriser(self) -> Authoriser:
+        return Authoriser(self._core.resolver, edge_keys=self._edge_keys, prefix=self._prefix)
+
+    @cached_property
+    def _clients(self) -> ClientRegistry:
+        core = self._core
+        return ClientRegistry(
+            core.clients,
+            issuer=self._issuer,
+            changer=self._changer,
+            sequencer=core.sequencer,
+            records=core.records,
+            clock=self._clock,
+            entropy=secrets.token_bytes,
+        )
+
+    @cached_property
+    def _presented_tokens(self) -> PresentedTokens:
+        return PresentedTokens(
+            self._core.resolver,
+            edge_keys=self._edge_keys,
+            sequencer=self._core.sequencer,
+            budgets=self._budgets,
+            clock=self._clock,
+            entropy=secrets.token_bytes,
+            prefix=self._prefix,
         )
 
     @cached_property

@@ -13,6 +13,12 @@ VERIFY = "rescind:verify"
 INTROSPECT = "rescind:introspect"
 """The scope of a caller of token introspection: it asks about tokens, and does nothing else."""
 
+CLIENT = "rescind:client"
+"""The scope of an OAuth client's credential: it authenticates the client, and does nothing else."""
+
+OF_SERVICES = frozenset({INTROSPECT, CLIENT})
+"""Scopes of services, which no administrator needs to hold in order to grant them."""
+
 OWN = "rescind:*"
 """Every scope that grants power over rescind itself."""
 

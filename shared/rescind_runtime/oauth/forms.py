@@ -115,6 +115,12 @@ def read_credentials(headers: Headers, form: Mapping[str, str]) -> Credentials |
     return basic
 
 
+def find_basic(headers: Headers) -> ClientSecret | None:
+    """Return the id and secret in the one Authorization header. Raises InvalidFormError."""
+    found = [value for name, value in headers if name.lower() == b"authorization"]
+    return read_basic(found[0]) if len(found) == 1 else None
+
+
 def read_basic(authorization: bytes) -> ClientSecret | None:
     """Read HTTP Basic; None for another scheme. Raises InvalidFormError.
 

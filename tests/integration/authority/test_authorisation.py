@@ -20,6 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ANYBODY = frozenset[str]()
 BEARER = frozenset({"parent token"})
+CLIENT = frozenset({"OAuth client"})
 
 MATRIX: Mapping[tuple[str, str], frozenset[str]] = {
     ("POST", "/v1/tokens"): frozenset({"rescind:issue", "rescind:enrol"}),
@@ -47,8 +48,16 @@ MATRIX: Mapping[tuple[str, str], frozenset[str]] = {
     ("GET", "/v1/term"): frozenset({"rescind:admin"}),
     ("PUT", "/v1/term"): frozenset({"rescind:admin"}),
     ("GET", "/v1/events"): frozenset({"rescind:read"}),
-    # The token that is exchanged stands in the form, and authorises.
+    ("POST", "/v1/clients"): frozenset({"rescind:admin"}),
+    ("GET", "/v1/clients"): frozenset({"rescind:read"}),
+    ("GET", "/v1/clients/{client_id}"): frozenset({"rescind:read"}),
+    ("POST", "/v1/clients/{client_id}/rotate"): frozenset({"rescind:admin"}),
+    ("POST", "/v1/clients/{client_id}/remove"): frozenset({"rescind:admin"}),
+    # The token that is exchanged, or the secret of a client, stands in the form, and authorises.
     ("POST", "/oauth/token"): ANYBODY,
+    ("POST", "/oauth/introspect"): CLIENT,
+    ("POST", "/oauth/revoke"): CLIENT,
+    ("GET", "/oauth/authorize"): ANYBODY,
     ("GET", "/.well-known/oauth-authorization-server"): ANYBODY,
     ("GET", "/healthz"): ANYBODY,
     ("GET", "/readyz"): ANYBODY,
@@ -75,7 +84,8 @@ async def documented(shared: Running) -> dict[tuple[str, str], frozenset[str]]:
             admitting: set[str] = set()
             for way in operation.get("security", []):
                 for scheme, scopes in way.items():
-                    admitting |= {scheme} if scheme == "parent token" else set(scopes)
+                    own = scheme in {"parent token", "OAuth client"}
+                    admitting |= {scheme} if own else set(scopes)
             assert admitting or not operation.get("security"), (method, path)
             found[method.upper(), path] = frozenset(admitting)
     return found
@@ -117,6 +127,8 @@ def expectation(admits: frozenset[str], caller: Caller) -> int | None:
     """Return the refusal that a caller is to get; None: it is admitted, whatever comes then."""
     if admits == ANYBODY:
         return None
+    if admits == CLIENT:
+        return 401  # no bearer token is the id and secret of a client
     if admits == BEARER:
         return None if caller.is_bearer else 401
     if caller.scopes is None:
@@ -128,8 +140,12 @@ async def call(shared: Running, method: str, path: str, token: str | None) -> in
     """Send an operation without what it needs, so that nothing is changed by who is admitted."""
     headers = {"authorization": "" if token is None else f"Bearer {token}"}
     names = {"token_id": "tok_x", "revocation_id": "rev_x", "instance": "0" * 32}
+    names |= {"client_id": "missing"}
     body: dict[str, object] | None = None if method == "GET" else {}
     url = path.format(**names) + ("?since=x" if path == "/v1/events" else "")
+    if MATRIX[method, path] == CLIENT:
+        form = {"token": "x"}
+        return (await shared.http.post(url, data=form, headers=headers)).status_code
     answer = await shared.http.request(method, url, json=body, headers=headers)
     return answer.status_code
 

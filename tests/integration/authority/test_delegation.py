@@ -331,10 +331,8 @@ async def test_a_token_exchange_delegates(system: System) -> None:
         ({"actor_token": "x"}, "invalid_request"),
         ({"resource": "https://search"}, "invalid_target"),
         ({"audience": "mail"}, "invalid_target"),
-        ({"scope": None}, "invalid_scope"),
         ({"scope": "b"}, "invalid_scope"),
         ({"scope": 'quo"te'}, "invalid_scope"),
-        ({"subject": None}, "invalid_request"),
         ({"subject": "agent:other"}, "invalid_request"),
         ({"subject": ["agent:o/a", "agent:o/b"]}, "invalid_request"),
         ({"ttl": "soon"}, "invalid_request"),
@@ -392,7 +390,7 @@ async def test_the_oauth_metadata_is_at_the_path_of_rfc_8414(system: System) -> 
         found = (await anybody.get("/.well-known/oauth-authorization-server")).json()
         assert found["issuer"] == authority.url
         assert found["token_endpoint"] == f"{authority.url}/oauth/token"
-        assert found["grant_types_supported"] == [EXCHANGE]
+        assert EXCHANGE in found["grant_types_supported"]
         # Neither does a request say what the issuer is, nor who forwards it.
         lies = {"host": "evil.example", "x-forwarded-host": "evil.example"}
         lies |= {"x-forwarded-proto": "https", "forwarded": "host=evil.example;proto=https"}

@@ -8,12 +8,14 @@ from rescind.core import token_format
 from rescind.core.token_format import Kind
 from rescind.wire import bearer, nats_subjects
 from rescind_authority.errors import InvalidRequestError, OverloadedError
-from rescind_authority.http import problems
+from rescind_authority.http import oauth_errors, problems
 from rescind_authority.http.admission import json_texts
 from rescind_authority.http.admission.gate import Bodies, Gate, TooLargeBodyError
 from rescind_authority.http.admission.json_texts import UnreadableBodyError
 from rescind_authority.http.dependencies import mark_authenticated, owner_of
 from rescind_authority.ports.metrics import Metrics
+from rescind_runtime.oauth import forms
+from rescind_runtime.oauth.forms import InvalidFormError
 
 MAX_BODY_BYTES = 1024 * 1024  # a thousand commands
 UNPROVEN_BODY_BYTES = 64 * 1024
@@ -79,7 +81,7 @@ class Admitted:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        token = bearer.find(scope["headers"])
+        token = _find_token(scope)
         kind = self._kind_of_ours(token)
         known = kind is not None or owner_of(scope) is not None
         if token is not None and kind is Kind.ADMIN:
@@ -88,7 +90,7 @@ class Admitted:
         large = known or scope["path"] == _OFFER
         limit = MAX_BODY_BYTES if large else UNPROVEN_BODY_BYTES
         if _content_length(scope) > limit:
-            await problems.too_large(limit)(scope, receive, send)
+            await problems.too_large(limit, path=scope["path"])(scope, receive, send)
             return
         try:
             with (self._proven if known else self._unproven).body() as body:
@@ -100,9 +102,9 @@ class Admitted:
                 else:
                     await self._answer_in_turn(content, scope, receive, send)
         except TooLargeBodyError as error:
-            await problems.too_large(error.limit_bytes)(scope, receive, send)
+            await problems.too_large(error.limit_bytes, path=scope["path"])(scope, receive, send)
         except OverloadedError as error:
-            await problems.response(error)(scope, receive, send)
+            await problems.response_at(scope["path"], error)(scope, receive, send)
 
     async def _answer_in_turn(
         self, body: bytes, scope: Scope, receive: Receive, send: Send
@@ -122,11 +124,23 @@ class Admitted:
             if not scope["path"].startswith(_LINK):  # whose messages are bytes
                 json_texts.check(body)
         except UnreadableBodyError as error:
-            await problems.unreadable(str(error))(scope, receive, send)
+            await problems.unreadable(str(error), path=scope["path"])(scope, receive, send)
         except InvalidRequestError as error:
-            await problems.response(error)(scope, receive, send)
+            await problems.response_at(scope["path"], error)(scope, receive, send)
         else:
             await self._app(scope, _replay(body, receive), send)
+
+
+def _find_token(scope: Scope) -> str | None:
+    """Return the token that a request's headers contain: also the secret of an OAuth client."""
+    token = bearer.find(scope["headers"])
+    if token is not None or not scope["path"].startswith(oauth_errors.PATHS):
+        return token
+    try:
+        found = forms.find_basic(scope["headers"])
+    except InvalidFormError:
+        return None
+    return None if found is None else found.secret
 
 
 def _content_length(scope: Scope) -> int:

@@ -209,14 +209,23 @@ class Authoriser:
 
 def refreshed(actor: Actor, snapshot: Snapshot) -> Actor:
     """Return an actor as a later snapshot of its token shows it. Raises UnauthenticatedError."""
+    return _actor(_read_again(actor, snapshot, "admin token"))
+
+
+def require_accepted(earlier: Record, snapshot: Snapshot, what: str) -> None:
+    """Raise UnauthenticatedError if a later snapshot of a token shows that it is not accepted."""
+    _read_again(earlier, snapshot, what)
+
+
+def _read_again(earlier: Actor | Record, snapshot: Snapshot, what: str) -> Record:
     for state in snapshot.tokens:
         record = record_of(state, snapshot)
-        if (record.token_hash, record.token_id) == (actor.token_hash, actor.token_id):
+        if (record.token_hash, record.token_id) == (earlier.token_hash, earlier.token_id):
             denied = find_denial(record, snapshot.at_us)
             if denied is not None:
-                raise not_accepted(denied.reason, "admin token", record)
-            return _actor(record)
-    raise not_accepted(verdict.Reason.UNKNOWN, "admin token")
+                raise not_accepted(denied.reason, what, record)
+            return record
+    raise not_accepted(verdict.Reason.UNKNOWN, what)
 
 
 def _actor(record: Record) -> Actor:

@@ -43,9 +43,7 @@ def require_held(actor: Actor, power: Power, action: str) -> None:
     for scope in sorted(others):
         if power.kind is Kind.ADMIN or well_known_scopes.own(scope):
             actor.require(Scope.ADMIN, f"{action} a token with {scope}")
-            # No administrator holds `rescind:introspect`: it is for services, which look up only
-            # tokens that their callers present.
-            if power.kind is Kind.ADMIN or scope != well_known_scopes.INTROSPECT:
+            if power.kind is Kind.ADMIN or scope not in well_known_scopes.OF_SERVICES:
                 _require_scope(actor, scope, power.kind)
 
 

@@ -17,7 +17,12 @@ from rescind_authority.errors import BeyondParentError, FieldError
 from rescind_authority.ports.ledger import IdempotentRequest, LedgerTransaction, Transactions
 from rescind_authority.ports.token_grant import TokenGrant
 from rescind_authority.ports.tokens import IssuanceSnapshot, IssueTimes, NewToken, TokenState
-from rescind_authority.usecases.access.authoriser import actor_name, find_denial, not_accepted
+from rescind_authority.usecases.access.authoriser import (
+    actor_name,
+    find_denial,
+    not_accepted,
+    require_accepted,
+)
 from rescind_authority.usecases.lookups.resolver import holding, record_of
 from rescind_authority.usecases.tokens.new_token import (
     Minted,
@@ -50,6 +55,14 @@ class DelegateCommand:
     self_service: Sequence[Right] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Requester:
+    """An OAuth client that requests a child, with its credential. The child gets its handle."""
+
+    client_id: str
+    credential: Record
+
+
 class Delegator:
     """Issue child tokens."""
 
@@ -58,7 +71,12 @@ class Delegator:
         self._mint = mint
 
     async def delegate(
-        self, command: DelegateCommand, *, parent_hash: bytes, idempotency: IdempotentRequest
+        self,
+        command: DelegateCommand,
+        *,
+        parent_hash: bytes,
+        idempotency: IdempotentRequest,
+        requester: Requester | None = None,
     ) -> Minted | Repeated:
         """Issue a child with a part of its parent's power, once for each idempotency key.
 
@@ -72,12 +90,18 @@ class Delegator:
         """
         child_grant = _validate(command)
         new_secret = self._mint.generate(child_grant.kind)
+        client = None if requester is None else requester.client_id
 
         async def store(transaction: LedgerTransaction) -> Minted:
             issuance = await transaction.read_issuance(
-                parent_hash, _handles_of(new_secret, child_grant)
+                parent_hash, _handles_of(new_secret, child_grant, client=client)
             )
-            token, issued = _build_child(new_secret, child_grant, issuance)
+            if requester is not None:
+                # After the issuance snapshot: an end of the client is seen here, or is above
+                # issued_seq.
+                presented = await transaction.read_presented(requester.credential.token_hash)
+                require_accepted(requester.credential, presented, "client's credential")
+            token, issued = _build_child(new_secret, child_grant, issuance, client=client)
             await transaction.insert_token(token, issued)
             return Minted(new_secret.secret, token, issued)
 
@@ -103,7 +127,11 @@ def _validate(command: DelegateCommand) -> ChildGrant:
 
 
 def _build_child(
-    new_secret: NewSecret, child_grant: ChildGrant, issuance: IssuanceSnapshot
+    new_secret: NewSecret,
+    child_grant: ChildGrant,
+    issuance: IssuanceSnapshot,
+    *,
+    client: str | None,
 ) -> tuple[NewToken, IssueTimes]:
     """Return the child and its times, or raise the reason why it cannot be issued."""
     if issuance.parent is None:
@@ -122,7 +150,7 @@ def _build_child(
     if excess:
         raise BeyondParentError(*(FieldError(each.field, each.detail) for each in excess))
     child_grant = delegation.complete(parent, limits, child_grant)
-    token = _build_token(new_secret, child_grant, parent)
+    token = _build_token(new_secret, child_grant, parent, client=client)
     problem = too_many_names(token.grant)
     if problem is not None:
         raise BeyondParentError(problem)
@@ -135,7 +163,9 @@ def _build_child(
     )
 
 
-def _build_token(new_secret: NewSecret, child_grant: ChildGrant, parent: Record) -> NewToken:
+def _build_token(
+    new_secret: NewSecret, child_grant: ChildGrant, parent: Record, *, client: str | None
+) -> NewToken:
     grant = TokenGrant(
         token_id=new_secret.token_id,
         kind=child_grant.kind,
@@ -143,10 +173,12 @@ def _build_token(new_secret: NewSecret, child_grant: ChildGrant, parent: Record)
         scopes=child_grant.scopes,
         audience=child_grant.audience,
         tenant=parent.tenant,
-        client=parent.client,
+        client=client or parent.client,
         session=parent.session,
         labels=child_grant.labels,
-        handles=_handles_of(new_secret, child_grant, delegation.inherited(parent.handles)),
+        handles=_handles_of(
+            new_secret, child_grant, delegation.inherited(parent.handles), client=client
+        ),
         lineage=(*parent.lineage, parent.token_id),
         chain=(*parent.chain, parent.subject),
         not_before_us=None,
@@ -163,14 +195,18 @@ def _build_token(new_secret: NewSecret, child_grant: ChildGrant, parent: Record)
 
 
 def _handles_of(
-    new_secret: NewSecret, child_grant: ChildGrant, inherited: Sequence[Handle] = ()
+    new_secret: NewSecret,
+    child_grant: ChildGrant,
+    inherited: Sequence[Handle] = (),
+    *,
+    client: str | None,
 ) -> tuple[Handle, ...]:
     return handles.of_token(
         token_id=new_secret.token_id,
         kind=child_grant.kind,
         subject=child_grant.subject,
         tenant=None,  # inherited from its parent, if there is one
-        client=None,
+        client=client,
         session=None,
         labels=child_grant.labels,
         inherited=inherited,

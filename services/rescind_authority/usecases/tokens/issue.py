@@ -1,11 +1,12 @@
 """Issue a token: mint it, store its hash, show it once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from rescind.core import handles, well_known_scopes
 from rescind.core.delegation import Right
 from rescind.core.handles import Handle
+from rescind.core.record import Record
 from rescind.core.token_format import Kind
 from rescind.core.well_known_scopes import AUDIENCE
 from rescind_authority.errors import InvalidRequestError
@@ -13,7 +14,12 @@ from rescind_authority.ports.enrolments import Binding
 from rescind_authority.ports.ledger import IdempotentRequest, Key, LedgerTransaction, Transactions
 from rescind_authority.ports.token_grant import TokenGrant
 from rescind_authority.ports.tokens import IssuanceSnapshot, IssueTimes, NewToken
-from rescind_authority.usecases.access.authoriser import Actor, refreshed
+from rescind_authority.usecases.access.authoriser import (
+    Actor,
+    actor_name,
+    refreshed,
+    require_accepted,
+)
 from rescind_authority.usecases.access.held_scopes import Power, require_held
 from rescind_authority.usecases.tokens.new_token import (
     Minted,
@@ -92,9 +98,16 @@ class Issuer:
         self._made_room = made_room
 
     async def issue(
-        self, command: IssueCommand, *, actor: Actor, idempotency: IdempotentRequest
+        self,
+        command: IssueCommand,
+        *,
+        actor: Actor,
+        idempotency: IdempotentRequest,
+        then: Callable[[LedgerTransaction, NewToken], Awaitable[None]] | None = None,
     ) -> Minted | Repeated:
         """Issue the requested token, once for each idempotency key.
+
+        `then` continues the transaction after the token was stored.
 
         Raises InvalidRequestError, ForbiddenError, UnauthenticatedError, ActiveRevocationError,
         KeyReusedError, or the store's errors.
@@ -105,6 +118,47 @@ class Issuer:
         power = Power(token.grant.kind, token.grant.scopes, token.grant.audience)
         require_held(actor, power, "issuing")
 
+        async def authorise(transaction: LedgerTransaction) -> None:
+            now = refreshed(actor, await transaction.read_presented(actor.token_hash))
+            require_held(now, power, "issuing")
+
+        return await self._store(
+            new_secret, token, ttl_us, idempotency=idempotency, authorise=authorise, then=then
+        )
+
+    async def issue_to_client(
+        self, command: IssueCommand, *, credential: Record, idempotency: IdempotentRequest
+    ) -> Minted | Repeated:
+        """Issue the requested token to an OAuth client, unless its credential has ended.
+
+        Raises InvalidRequestError, UnauthenticatedError, ActiveRevocationError, KeyReusedError, or
+        the store's errors.
+        """
+        new_secret, token, ttl_us = self._prepare(
+            command,
+            actor=credential.subject,
+            issued_by=actor_name(credential.subject, credential.token_id),
+        )
+
+        async def authorise(transaction: LedgerTransaction) -> None:
+            snapshot = await transaction.read_presented(credential.token_hash)
+            require_accepted(credential, snapshot, "client's credential")
+
+        return await self._store(
+            new_secret, token, ttl_us, idempotency=idempotency, authorise=authorise
+        )
+
+    async def _store(
+        self,
+        new_secret: NewSecret,
+        token: NewToken,
+        ttl_us: int,
+        *,
+        idempotency: IdempotentRequest,
+        authorise: Callable[[LedgerTransaction], Awaitable[None]],
+        then: Callable[[LedgerTransaction, NewToken], Awaitable[None]] | None = None,
+    ) -> Minted | Repeated:
+        """Store a token once for each idempotency key, if `authorise` does not raise."""
         ended = 0
 
         async def store(transaction: LedgerTransaction) -> Minted:
@@ -117,14 +171,15 @@ class Issuer:
             require_no_revocation(issuance, token.grant.handles)
             # After the issuance snapshot: an end of the issuer is seen here, or is above
             # issued_seq.
-            now = refreshed(actor, await transaction.read_presented(actor.token_hash))
-            require_held(now, power, "issuing")
+            await authorise(transaction)
             issued = _issue_times(issuance, ttl_us)
             if bounded:
                 ended = await transaction.end_surplus(
                     token.grant.subject, keep=self._limits.most - 1
                 )
             await transaction.insert_token(token, issued)
+            if then is not None:
+                await then(transaction, token)
             return Minted(new_secret.secret, token, issued)
 
         outcome = await store_once(self._transactions, idempotency, store)

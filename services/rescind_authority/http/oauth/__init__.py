@@ -1,0 +1,1 @@
+"""The OAuth endpoints, and the registry of their clients."""

@@ -1,0 +1,154 @@
+"""Delegation by OAuth's token exchange (RFC 8693).
+
+The subject token is the parent: the delegated power is its own, and it authorises the request, so
+a client may authenticate, and need not. The extensions are `subject`, which names the subject of
+the new token, `ttl` and `max_depth`.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+from fastapi import Request
+from pydantic import BaseModel
+
+from rescind.core import scopes, well_known_scopes
+from rescind.core.record import Record
+from rescind.core.token_format import Kind
+from rescind_authority.errors import FieldError
+from rescind_authority.http.dependencies import UseCases, address_of, bind_key
+from rescind_authority.http.oauth.requests import OAuthRequest, authenticate
+from rescind_authority.http.oauth_errors import OAuthError
+from rescind_authority.usecases.access.change_budgets import Cost
+from rescind_authority.usecases.oauth.authentication import AuthenticatedClient
+from rescind_authority.usecases.oauth.client_tokens import (
+    BeyondRegistrationError,
+    require_audience,
+    require_grant,
+)
+from rescind_authority.usecases.oauth.registration import Grant
+from rescind_authority.usecases.tokens.delegate import DelegateCommand, Requester
+from rescind_authority.usecases.tokens.new_token import Minted, Repeated
+from rescind_authority.usecases.validation import MAX_TTL_S
+from rescind_runtime.oauth.forms import BearerToken
+
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 the name of a type
+
+_MAX_DEPTH = 1_000
+_NAME_LENGTH = 16
+
+
+class ExchangeRequest(BaseModel):
+    """The parameters of an exchange that count for its idempotency key."""
+
+    subject: str | None
+    scopes: list[str] | None
+    audience: list[str]
+    ttl: int | None
+    max_depth: int | None
+    client: str | None
+
+
+async def exchange(
+    sent: OAuthRequest, request: Request, *, key: str, authority: UseCases
+) -> Minted | Repeated:
+    """Delegate a part of the subject token's power, as `POST /v1/delegations` does.
+
+    Raises OAuthError, or the errors of the use cases.
+    """
+    _require_types(sent)
+    client = None
+    if sent.credentials is not None and not isinstance(sent.credentials, BearerToken):
+        client = await authenticate(sent, request, authority)
+        require_grant(client, Grant.TOKEN_EXCHANGE)
+    address = address_of(request)
+    holder = await authority.authoriser.holder(sent.values["subject_token"], address=address)
+    request.state.caller = holder.name
+    subject = sent.values.get("subject")
+    if "actor_token" in sent.values:
+        actor = await authority.authoriser.holder(sent.values["actor_token"], address=address)
+        if subject not in {None, actor.record.subject}:
+            raise OAuthError("invalid_request", "subject differs from the subject of actor_token.")
+        subject = actor.record.subject
+    body = ExchangeRequest(
+        subject=subject,
+        scopes=sent.values["scope"].split() if "scope" in sent.values else None,
+        audience=list(sent.all("audience", "resource")),
+        ttl=sent.number("ttl", most=MAX_TTL_S),
+        max_depth=sent.number("max_depth", most=_MAX_DEPTH),
+        client=None if client is None else client.client_id,
+    )
+    parent = holder.record
+    command = _to_command(body, parent, client, key=key)
+    authority.budgets.take(parent, Cost.DELEGATION)
+    return await authority.delegator.delegate(
+        command,
+        parent_hash=parent.token_hash,
+        idempotency=bind_key("POST /oauth/token", body, owner=parent.token_id, key=key),
+        requester=None if client is None else Requester(client.client_id, client.credential),
+    )
+
+
+def _require_types(sent: OAuthRequest) -> None:
+    values = sent.values
+    for name in ("subject_token", "subject_token_type"):
+        if name not in values:
+            raise OAuthError("invalid_request", f"{name} is missing.")
+    if ("actor_token" in values) != ("actor_token_type" in values):
+        raise OAuthError("invalid_request", "send actor_token and actor_token_type together.")
+    for name in ("subject_token_type", "requested_token_type", "actor_token_type"):
+        if values.get(name, ACCESS_TOKEN) != ACCESS_TOKEN:
+            raise OAuthError("invalid_request", f"{name} must be {ACCESS_TOKEN}.")
+
+
+def _to_command(
+    body: ExchangeRequest, parent: Record, client: AuthenticatedClient | None, *, key: str
+) -> DelegateCommand:
+    # The same for a repeat under the key.
+    name = hashlib.sha256(f"{parent.token_id} {key}".encode()).hexdigest()[:_NAME_LENGTH]
+    return DelegateCommand(
+        subject=f"{parent.subject}/{name}" if body.subject is None else body.subject,
+        kind=Kind.AGENT,
+        scopes=_choose_scopes(body.scopes, parent, client),
+        audience=_choose_audience(body.audience, parent, client),
+        ttl_s=body.ttl,
+        labels={},
+        max_depth=body.max_depth,
+    )
+
+
+def _choose_scopes(
+    requested: Sequence[str] | None, parent: Record, client: AuthenticatedClient | None
+) -> Sequence[str]:
+    """Return the requested scopes, or by default those of the parent that may be delegated."""
+    registered = () if client is None else client.registration.scopes
+    if requested is None:
+        return [
+            scope
+            for scope in sorted(parent.scopes)
+            if not well_known_scopes.own(scope)
+            and (not registered or scopes.covers(registered, scope))
+        ]
+    for scope in requested:
+        if registered and not scopes.covers(registered, scope):
+            raise BeyondRegistrationError(
+                FieldError("scopes", f"this client is not registered for {scope}")
+            )
+    return requested
+
+
+def _choose_audience(
+    requested: Sequence[str], parent: Record, client: AuthenticatedClient | None
+) -> Sequence[str]:
+    """Return the requested services; by default those of the parent, within the registration."""
+    if client is None:
+        return requested
+    require_audience(client, requested)
+    registered = client.registration.audience
+    if requested or not registered:
+        return requested
+    allowed = [each for each in registered if not parent.audience or each in parent.audience]
+    if not allowed:
+        raise BeyondRegistrationError(
+            FieldError("audience", "the parent is good at no service of this client's registration")
+        )
+    return allowed

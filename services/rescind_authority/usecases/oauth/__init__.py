@@ -1,0 +1,1 @@
+"""OAuth clients: their registry, their authentication, and what they may request."""
