@@ -16,7 +16,7 @@ import msgpack
 
 from rescind.core.handles import Handle
 from rescind.core.ledger import Position
-from rescind.core.revocation import NOT_HOLDS, Effect, Event
+from rescind.core.revocation import NOT_RESTRICTING, Effect, Event
 from rescind_authority.errors import KeyFileError, StoreContendedError
 from rescind_authority.usecases.validation import MAX_TTL_S
 
@@ -26,6 +26,7 @@ KEPT_US = (MAX_TTL_S + 86_400) * 1_000_000
 _HASH_BYTES = 8
 _BUSY_S = 0.2
 _SCHEMA = """
+-- `holds` are restrictions: files from before that term have the table under this name.
 CREATE TABLE IF NOT EXISTS position (
     one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER, seq INTEGER, head BLOB
 );
@@ -120,7 +121,7 @@ class LedgerIndex:
                 self._file.execute(
                     "DELETE FROM holds WHERE id = ? AND stands", (short(revocation.lifts),)
                 )
-        elif revocation.effect not in NOT_HOLDS:
+        elif revocation.effect not in NOT_RESTRICTING:
             self._file.execute(
                 "INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (

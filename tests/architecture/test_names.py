@@ -15,9 +15,10 @@ SHARED_NAMES = {
 }
 MOST = 15
 FORMER_NAMES = {
-    "Belongings", "Care", "Dice", "Elsewhere", "Held", "HeldError", "Holding", "Horizon", "How",
-    "Lister", "Mint", "Notary", "Previews", "Seal", "Seldom", "SeldomEach", "SpokenLink",
-    "SystemDice", "Taken", "TrustNotary", "Unknowns", "Verified", "Voice", "Wanted",
+    "ActiveRevocation", "AppliedRevocation", "Belongings", "Care", "Dice", "Elsewhere", "Held",
+    "HeldError", "HoldFacts", "Holding", "Horizon", "How", "Lister", "Mint", "Notary", "Previews",
+    "Seal", "Seldom", "SeldomEach", "SpokenLink", "SystemDice", "Taken", "TrustNotary",
+    "Unknowns", "Verified", "Voice", "Wanted",
 }  # fmt: skip
 
 

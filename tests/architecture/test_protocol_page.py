@@ -23,7 +23,7 @@ PAGE = DOCS / "protocol.md"
 
 _IN_AN_ENVELOPE = {"events.Batch", "record.Record"}
 _INSIDE_OTHERS = {
-    "revocation.ActiveRevocation",
+    "revocation.Restriction",
     "trust_statement.VerifyingKey",
     "trust_statement.RetiredKey",
     "receipt.EnforcingVerifier",

@@ -212,10 +212,10 @@ async def test_a_wait_reads_the_ledgers_end_the_term_and_its_own_revocation(stor
     (entry,) = await store.commit(revocation("tenant:a"))
     event = entry.event
     snapshot = await store.receipts.waiting(event.revocation.revocation_id)
-    assert snapshot.held == (event.epoch, event.seq)
+    assert snapshot.last_event == (event.epoch, event.seq)
     assert (snapshot.epoch, snapshot.seq) == (event.epoch, event.seq)
     assert snapshot.wait_term_ms == (await store.terms.get()).wait_ms
-    assert (await store.receipts.waiting(f"rev_{secrets.token_hex(13)}")).held is None
+    assert (await store.receipts.waiting(f"rev_{secrets.token_hex(13)}")).last_event is None
 
 
 async def test_the_receipt_that_was_stored_first_is_never_replaced(store: Store) -> None:

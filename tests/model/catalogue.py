@@ -11,10 +11,10 @@ from tests.model import (
     fill,
     fork,
     history,
-    holds,
     issue,
     lease,
     reach,
+    restrictions,
     rotation,
     rows,
     term,
@@ -71,7 +71,7 @@ def sound() -> Iterator[tuple[str, Model[Any]]]:
     yield "history", history.Histories()
     yield "issue: a child", issue.Issues(child=True)
     yield "issue: a login", issue.Issues(child=False)
-    yield "holds", holds.Holds()
+    yield "restrictions", restrictions.Restrictions()
     yield "rotation", rotation.Rotations()
     for where, _, model in _PLAIN:
         yield where, model(None)
@@ -109,8 +109,8 @@ def broken() -> Iterator[tuple[StrEnum, str, Model[Any]]]:
     for of_issue in issue.Broken:
         child = of_issue is not issue.Broken.OLD_SEQ
         yield of_issue, "issue", issue.Issues(of_issue, child=child)
-    for of_holds in holds.Broken:
-        yield of_holds, "holds", holds.Holds(of_holds)
+    for of_restrictions in restrictions.Broken:
+        yield of_restrictions, "restrictions", restrictions.Restrictions(of_restrictions)
     for of_rotation in rotation.Broken:
         yield of_rotation, "rotation", rotation.Rotations(of_rotation)
     yield from _broken_plain()

@@ -22,8 +22,8 @@ MAX_READS = 2
 class Broken(StrEnum):
     """A rule of the design, switched off."""
 
-    TIME_ONLY = "an ended token is judged by its time: its record has no hold at a position"
-    TWO_COMMITS = "the hold of an end is committed after its event"
+    TIME_ONLY = "an ended token is judged by its time: its record has no restriction at a position"
+    TWO_COMMITS = "the restriction of an end is committed after its event"
     NO_EVENT = "an end at a time is left to the clock: no event makes it a position"
     EARLY_EVENT = "the event of a later end is committed with the command, before its time"
     BACKWARDS = "the verifier's idea of the authority's time follows a clock that is set back"
@@ -133,7 +133,7 @@ class Ends:
         if due and self.broken is not Broken.NO_EVENT:
             yield "its time has come: an authority ends it", self.ended(state)
         if state.owed:
-            yield "the hold is committed", state._replace(ended=True, owed=False)
+            yield "the restriction is committed", state._replace(ended=True, owed=False)
 
     def ended(self, state: State) -> State:
         after = state._replace(events=(*state.events, "end"))

@@ -22,7 +22,7 @@ class Broken(StrEnum):
     BEFORE_LEASE = "a record is stored before the first lease"
     JUMP = "applied jumps over a gap"
     KEPT = "what memory holds is not held against the events that came since"
-    EARLY_AS_OF = "as_of is read after the holds, not in their snapshot"
+    EARLY_AS_OF = "as_of is read after the restrictions, not in their snapshot"
 
 
 class Read(NamedTuple):

@@ -287,7 +287,7 @@ class ViewMachine(RuleBasedStateMachine):
     def believed(self, token: Issued, held: CachedRecord) -> None:
         seq = max(held.record.as_of, self.position.seq)
         truth = self.ledger.state(token, seq)
-        assert (held.record.holds, held.record.scopes) == (truth.holds, truth.scopes)
+        assert (held.record.restrictions, held.record.scopes) == (truth.restrictions, truth.scopes)
         stamps = self.table.stamps(held.slots)
         self.handed.append(Handed(token, held.slots, stamps, self.position.seq))
 

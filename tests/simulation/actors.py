@@ -28,7 +28,7 @@ from rescind_authority.ports.ledger import Change, CommittedEvent, IdempotentReq
 from rescind_authority.ports.tokens import IssueTimes as Footed
 from rescind_authority.ports.tokens import NewToken
 from rescind_authority.usecases.ledger.sequencer import LedgerCommand
-from rescind_authority.usecases.lookups.resolver import holding
+from rescind_authority.usecases.lookups.resolver import restricting_events
 from rescind_authority.usecases.tokens.new_token import require_no_revocation
 
 TERM_MS = 3_000
@@ -146,7 +146,9 @@ class Actors:
         async with authority.postgres.begin() as transaction:
             parent_hash = None if parent is None else token_format.digest(parent.text)
             footing = await transaction.read_issuance(parent_hash, token.grant.handles)
-            if parent is not None and (footing.parent is None or holding(footing.parent)):
+            if parent is not None and (
+                footing.parent is None or restricting_events(footing.parent)
+            ):
                 return
             require_no_revocation(footing, token.grant.handles)
             at_us, as_of = footing.snapshot.at_us, footing.snapshot.as_of

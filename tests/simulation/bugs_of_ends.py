@@ -7,7 +7,7 @@ from typing import Any
 from tests.simulation.bugs import Patches
 from tests.support.changes_in_memory import Known
 
-from rescind.core.revocation import ActiveRevocation
+from rescind.core.revocation import Restriction
 from rescind_authority.ports.tokens import StoredToken, TokenState
 from rescind_authority.usecases.lookups import resolver
 from rescind_authority.usecases.tokens.end_timer import EndTimer
@@ -28,13 +28,13 @@ def bug(name: str) -> Callable[[Callable[[], Patches]], Callable[[], Patches]]:
 
 @bug("an ended token is judged by its time, not by its position")
 def _() -> Patches:
-    def by_revocations(state: TokenState) -> tuple[ActiveRevocation, ...]:
+    def by_revocations(state: TokenState) -> tuple[Restriction, ...]:
         return tuple(
-            ActiveRevocation(event.revocation.revocation_id, event.revocation.effect, event.seq)
-            for event in resolver.holding(state)
+            Restriction(event.revocation.revocation_id, event.revocation.effect, event.seq)
+            for event in resolver.restricting_events(state)
         )
 
-    return [(resolver, "holds_of", by_revocations)]
+    return [(resolver, "restrictions_of", by_revocations)]
 
 
 @bug("an end at a time is left to the clock")

@@ -31,7 +31,7 @@ from rescind_authority.postgres.rows import candidate_of
 from rescind_authority.prometheus import PrometheusMetrics
 from rescind_authority.usecases.access.authoriser import ALL_SCOPES, Actor
 from rescind_authority.usecases.ledger.sequencer import LedgerCommand
-from rescind_authority.usecases.lookups.resolver import holds_of
+from rescind_authority.usecases.lookups.resolver import restrictions_of
 from rescind_authority.usecases.tokens import root_admin
 from rescind_authority.usecases.tokens.delegate import DelegateCommand, Delegator
 from rescind_authority.usecases.tokens.issue import IssueCommand, Issuer
@@ -149,7 +149,7 @@ class Race:
         """Return the children that live although an ancestor is dead."""
         states_found = await self.parts.records.by_id(self.ids)
         states = {state.token.grant.token_id: state for state in states_found.tokens}
-        dead = {token_id for token_id, state in states.items() if holds_of(state)}
+        dead = {token_id for token_id, state in states.items() if restrictions_of(state)}
         assert dead
         return [
             token_id

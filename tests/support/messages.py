@@ -16,7 +16,7 @@ from rescind.core.receipt import (
     VerifierInGrace,
 )
 from rescind.core.record import Record
-from rescind.core.revocation import ActiveRevocation, Event, Revocation
+from rescind.core.revocation import Event, Restriction, Revocation
 from rescind.core.secret import Secret
 from rescind.core.token_format import Kind
 from rescind.core.verdict import Reason
@@ -106,7 +106,7 @@ RECORD = Record(
         Handle("kind:agent"),
         Handle("token:tok_01kdvdsdg0000g40r40m30e209"),
     ),
-    holds=(ActiveRevocation("rev_1", "narrow", 12),),
+    restrictions=(Restriction("rev_1", "narrow", 12),),
     tenant="acme",
     client="cli",
     session="s-1",
@@ -120,10 +120,10 @@ CONDITIONED_RECORD = replace(
 )
 ENDED_RECORD = replace(
     RECORD,
-    holds=(
-        ActiveRevocation("rev_2", "ended", 69_999),
-        ActiveRevocation("rev_1", "narrow", 12),
-        ActiveRevocation("", "ended", 0),
+    restrictions=(
+        Restriction("rev_2", "ended", 69_999),
+        Restriction("rev_1", "narrow", 12),
+        Restriction("", "ended", 0),
     ),
 )
 NARROWED_RECORD = replace(RECORD, removed=("files:*", "tools:call:github/*"))

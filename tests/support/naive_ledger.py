@@ -6,7 +6,7 @@ from rescind.core import ledger
 from rescind.core.handles import Handle, Selector
 from rescind.core.ledger import Position
 from rescind.core.record import Record
-from rescind.core.revocation import ActiveRevocation, Event, Revocation
+from rescind.core.revocation import Event, Restriction, Revocation
 from rescind.core.token_format import Kind
 from rescind.wire import events
 
@@ -27,7 +27,7 @@ class Issued:
 class State:
     """The state of a token after the whole history up to one position."""
 
-    holds: tuple[ActiveRevocation, ...]
+    restrictions: tuple[Restriction, ...]
     scopes: frozenset[str]
 
 
@@ -95,19 +95,19 @@ class NaiveLedger:
 
     def state(self, token: Issued, seq: int) -> State:
         """Return the state of a token after the whole history."""
-        holds: list[ActiveRevocation] = []
+        restrictions: list[Restriction] = []
         for event in self.events[:seq]:
             revocation = event.revocation
             if not concerns(event, token):
                 continue
             if revocation.effect == "lift":
-                holds = [hold for hold in holds if not lifted(hold, revocation)]
+                restrictions = [each for each in restrictions if not lifted(each, revocation)]
             else:
-                holds.append(
-                    ActiveRevocation(revocation.revocation_id, revocation.effect, event.seq)
+                restrictions.append(
+                    Restriction(revocation.revocation_id, revocation.effect, event.seq)
                 )
-        narrowed = any(hold.effect == "narrow" for hold in holds)
-        return State(tuple(holds), SCOPES - {"write"} if narrowed else SCOPES)
+        narrowed = any(each.effect == "narrow" for each in restrictions)
+        return State(tuple(restrictions), SCOPES - {"write"} if narrowed else SCOPES)
 
     def record(self, token: Issued) -> Record:
         """Return the record of a token, from one snapshot."""
@@ -127,7 +127,7 @@ class NaiveLedger:
             not_before_us=0,
             expires_at_us=2**62,
             handles=token.handles,
-            holds=state.holds,
+            restrictions=state.restrictions,
         )
 
 
@@ -141,6 +141,6 @@ def concerns(event: Event, token: Issued) -> bool:
     return not (event.revocation.effect == "revoke" and token.issued_seq >= event.seq)
 
 
-def lifted(hold: ActiveRevocation, lift: Revocation) -> bool:
-    """Return True if a lift ends a hold: it must name the hold, which is not a revoke."""
-    return hold.revocation_id == lift.lifts and hold.effect != "revoke"
+def lifted(restriction: Restriction, lift: Revocation) -> bool:
+    """Return True if a lift ends a restriction: it must name it, and it is not a revoke."""
+    return restriction.revocation_id == lift.lifts and restriction.effect != "revoke"

@@ -18,7 +18,7 @@ from rescind.core import ledger
 from rescind.core.handles import Handle
 from rescind.core.ledger import Position
 from rescind.core.posture import MAX_GRACE_MS
-from rescind.core.revocation import NOT_HOLDS, Effect, Event, hits
+from rescind.core.revocation import NOT_RESTRICTING, Effect, Event, hits
 from rescind.errors import RescindError
 from rescind.wire.heartbeat import Heartbeat, Release, Trail
 from rescind_authority.errors import CommitUnknownError, StoreUnavailableError
@@ -182,13 +182,13 @@ class Tables:
         self.tokens, self.ending = dict(known.tokens), dict(known.ending)
         self.reasons, self.possessions = dict(known.reasons), dict(known.possessions)
 
-    def holding(self, handles: Collection[Handle]) -> list[Event]:
+    def restricting(self, handles: Collection[Handle]) -> list[Event]:
         """Return the revocations that are not lifted and select a token with these handles."""
         known = frozenset(handles)
         return [
             entry.event
             for _, entry in self.entries
-            if entry.event.revocation.effect not in NOT_HOLDS
+            if entry.event.revocation.effect not in NOT_RESTRICTING
             and entry.event.revocation.selector.matches(known)
             and (entry.event.revocation.revocation_id, entry.event.seq) not in self.lifted
         ]
@@ -363,7 +363,7 @@ class Transaction:
         tables, at_us = self._tables, self._cluster.time_us(self._tables)
         parent = None if parent_hash is None else tables.known.by_hash(parent_hash)
         family = {*handles, *(parent.grant.handles if parent else ())}
-        candidates = tuple(Candidate(event, at_us) for event in tables.holding(family))
+        candidates = tuple(Candidate(event, at_us) for event in tables.restricting(family))
         state = None if parent is None else TokenState(parent, candidates)
         snapshot = Snapshot(tables.end.epoch, tables.end.seq, at_us, (state,) if state else ())
         return IssuanceSnapshot(snapshot, state, candidates)
@@ -635,7 +635,7 @@ class PostgresInMemory:
                 for instance, row in tables.leases.items()
             }
             end, at_us = tables.end, self._cluster.time_us(tables)
-            held = [
+            positions = [
                 (epoch, entry.event.seq)
                 for epoch, entry in tables.entries
                 if entry.event.revocation.revocation_id == revocation_id
@@ -646,7 +646,7 @@ class PostgresInMemory:
                 tables.wait_term_ms,
                 at_us,
                 rows,
-                max(held, default=None),
+                max(positions, default=None),
                 unknown_grace_ms=tables.unknown_grace_ms,
             )
 
@@ -731,7 +731,7 @@ class PostgresInMemory:
                 )
                 for _, entry in tables.entries
                 if (until_us := entry.event.revocation.until_us) is not None
-                and entry.event.revocation.effect not in (*NOT_HOLDS, Effect.REVOKE)
+                and entry.event.revocation.effect not in (*NOT_RESTRICTING, Effect.REVOKE)
                 and (entry.event.revocation.revocation_id, entry.event.seq) not in tables.lifted
             ]
             return tuple(sorted(timed, key=lambda each: each.left_us)[:limit])
@@ -950,7 +950,7 @@ def snapshot_of(tables: Tables, hashes: Collection[bytes], at_us: int) -> Snapsh
             token,
             tuple(
                 Candidate(event, token.issued_at_us)
-                for event in tables.holding(token.grant.handles)
+                for event in tables.restricting(token.grant.handles)
             ),
         )
         for token in looked_up

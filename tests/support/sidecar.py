@@ -18,7 +18,7 @@ from rescind.client.clock import boot_id
 from rescind.core import handles, instance_mac, ledger, public_ids, token_format
 from rescind.core.posture import STRICT, Posture
 from rescind.core.record import Record
-from rescind.core.revocation import ActiveRevocation, Effect, Event, Revocation, hits
+from rescind.core.revocation import Effect, Event, Restriction, Revocation, hits
 from rescind.core.secret import Secret
 from rescind.core.token_format import Kind
 from rescind.core.verdict import Denied
@@ -203,8 +203,8 @@ class LedgerInMemory:
         )
 
     def _as_of_now(self, record: Record) -> Record:
-        holds = tuple(
-            ActiveRevocation(event.revocation.revocation_id, event.revocation.effect, event.seq)
+        restrictions = tuple(
+            Restriction(event.revocation.revocation_id, event.revocation.effect, event.seq)
             for event in self._events
             if hits(
                 event,
@@ -213,7 +213,7 @@ class LedgerInMemory:
                 issued_at_us=record.issued_at_us,
             )
         )
-        taken = {hold.revocation_id for hold in holds if hold.effect == Effect.NARROW}
+        taken = {each.revocation_id for each in restrictions if each.effect == Effect.NARROW}
         removed = {
             scope
             for event in self._events
@@ -224,7 +224,7 @@ class LedgerInMemory:
             record,
             epoch=self.position.epoch,
             as_of=self.position.seq,
-            holds=holds,
+            restrictions=restrictions,
             removed=tuple(sorted(removed)),
         )
 

@@ -18,9 +18,9 @@ from rescind import (
 )
 from rescind.client import Admin, AsyncAdmin, Bearer
 from rescind.client.admin import (
-    AppliedRevocation,
     Command,
     ReceiptDocument,
+    RestrictionDetails,
     RevocationDetails,
     RevocationPreview,
     Rotated,
@@ -117,7 +117,7 @@ def a_token_is_typed_to_its_last_field(admin: Admin) -> None:
     assert_type(found["state"], Literal["active", "suspended", "revoked", "expired"])
     assert_type(found["tenant"], str | None)
     assert_type(found["labels"], dict[str, str])
-    assert_type(found["holds"], list[AppliedRevocation])
+    assert_type(found["holds"], list[RestrictionDetails])
     for each in admin.tokens(subject="agent:a", label=["a=b", "c=d"]):
         assert_type(each, TokenEntry)
     for child in admin.children("tok_1"):

@@ -110,10 +110,10 @@ class LeaseRow:
 class WaitSnapshot:
     """A waiter's view of the database in one snapshot, taken after a COMMIT.
 
-    `held` is the epoch and the seq of the last event of the requested revocation. It is None if the
-    snapshot is older than the event, or if the ledger lost the event. `unknown_grace_ms` is the
-    longest grace of a verifier that the rows may lack since a backup was restored, or None when no
-    such verifier is in grace. `server` identifies one start of one server.
+    `last_event` is the epoch and the seq of the last event of the requested revocation. It is None
+    if the snapshot is older than the event, or if the ledger lost the event. `unknown_grace_ms` is
+    the longest grace of a verifier that the rows may lack since a backup was restored, or None when
+    no such verifier is in grace. `server` identifies one start of one server.
     """
 
     epoch: int
@@ -121,7 +121,7 @@ class WaitSnapshot:
     wait_term_ms: int
     at_us: int
     rows: Mapping[bytes, LeaseRow]
-    held: tuple[int, int] | None = None
+    last_event: tuple[int, int] | None = None
     unknown_grace_ms: int | None = None
     server: int = 0
 

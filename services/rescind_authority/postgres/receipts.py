@@ -38,14 +38,14 @@ class PostgresReceipts:
             for row in found
             if row["instance"] is not None
         }
-        held = None if head["held_seq"] is None else (head["held_epoch"], head["held_seq"])
+        last_event = None if head["event_seq"] is None else (head["event_epoch"], head["event_seq"])
         return WaitSnapshot(
             head["epoch"],
             head["seq"],
             head["wait_term_ms"],
             head["at"],
             rows,
-            held,
+            last_event,
             unknown_grace_ms=head["unknown_grace_ms"],
             server=head["server"],
         )

@@ -106,7 +106,7 @@ class Sessions:
         if (seen.token.grant.subject, seen.token.grant.kind) != (bearer.subject, Kind.SESSION):
             # The same answer as for an unknown id: the caller must not learn whose token it is.
             raise NotFoundError("session", token_id)
-        ends = [event for event in seen.holds if _ends_tree(event)]
+        ends = [event for event in seen.restrictions if _ends_tree(event)]
         if not ends and seen.token.ended is not None and seen.token.ended.revocation_id:
             stored = await self._inspector.revocation(seen.token.ended.revocation_id)
             ends = [stored.event]

@@ -110,7 +110,7 @@ def weight(cached: CachedRecord) -> int:
     texts: Iterable[Iterable[str]] = (
         *(record.handles, record.granted, record.audience, record.lineage, record.chain),
         *(record.removed, conditions.addresses, *record.labels, *conditions.verifier),
-        *((hold.revocation_id, hold.effect) for hold in record.holds),
+        *((each.revocation_id, each.effect) for each in record.restrictions),
         (record.subject, record.token_id, *(_list_optional_texts(record))),
     )
     # Each text also takes a place in a list; scopes and removed scopes take one in matchers, too.
@@ -122,7 +122,7 @@ def weight(cached: CachedRecord) -> int:
         + 8 * len(record.labels)
         + 8 * len(conditions.verifier)
         + len(conditions.addresses)
-        + 16 * len(record.holds)
+        + 16 * len(record.restrictions)
         + len(cached.slots)
     )
     matcher_bytes = (

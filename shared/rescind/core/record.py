@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from rescind.core.conditions import UNCONDITIONAL, Conditions
 from rescind.core.handles import Handle
-from rescind.core.revocation import ActiveRevocation, Effect
+from rescind.core.revocation import Effect, Restriction
 from rescind.core.scopes import Matcher, remaining
 from rescind.core.token_format import Kind
 
@@ -51,7 +51,7 @@ class Record:
     not_before_us: int
     expires_at_us: int
     handles: tuple[Handle, ...]
-    holds: tuple[ActiveRevocation, ...] = ()
+    restrictions: tuple[Restriction, ...] = ()
     tenant: str | None = None
     client: str | None = None
     session: str | None = None
@@ -100,5 +100,5 @@ class Record:
 
     @property
     def live(self) -> bool:
-        """Whether no applied revocation denies the token. One with an unknown effect denies."""
-        return all(hold.effect == Effect.NARROW for hold in self.holds)
+        """Return True if no restriction denies the token. One with an unknown effect denies it."""
+        return all(each.effect == Effect.NARROW for each in self.restrictions)

@@ -22,7 +22,7 @@ class Effect(StrEnum):
 
 
 # On these effects, a verifier fetches the record again; they do not apply to a token.
-NOT_HOLDS = frozenset({Effect.LIFT, Effect.CHANGED})
+NOT_RESTRICTING = frozenset({Effect.LIFT, Effect.CHANGED})
 
 ENDED = "ended"
 """The effect of the early end of a token, and of the end of a rotated secret: the `changed` event
@@ -60,7 +60,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class ActiveRevocation:
+class Restriction:
     """One revocation that applies to a token, or the token's early end.
 
     `revocation_id` names the event at `seq`. For an end (`ENDED`) from before the ledger stored the

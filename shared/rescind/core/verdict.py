@@ -64,18 +64,18 @@ Verdict = Allowed | Denied
 
 
 def judge_state(record: Record) -> Denied | None:
-    """Return the denial by a record's applied revocations, or None.
+    """Return the denial by a record's restrictions, or None.
 
     Of several, a revoke is reported before a suspension, and both before an early end.
     """
     if record.live:
         return None
-    if any(hold.effect == Effect.REVOKE for hold in record.holds):
+    if any(each.effect == Effect.REVOKE for each in record.restrictions):
         return Denied(Reason.REVOKED)
-    if any(hold.effect == Effect.SUSPEND for hold in record.holds):
+    if any(each.effect == Effect.SUSPEND for each in record.restrictions):
         return Denied(Reason.SUSPENDED)
-    # As for a token that has expired, any other applied revocation is reported first.
-    if all(hold.effect in (ENDED, Effect.NARROW) for hold in record.holds):
+    # As for a token that has expired, any other restriction is reported first.
+    if all(each.effect in (ENDED, Effect.NARROW) for each in record.restrictions):
         return Denied(Reason.EXPIRED)
     # An effect that this version does not support is a hit: deny rather than guess (design 5).
     return Denied(Reason.REVOKED)

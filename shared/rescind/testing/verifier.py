@@ -11,7 +11,7 @@ from rescind.client.lease_end import Freshness
 from rescind.core import handles, revocation, token_format, verdict
 from rescind.core.conditions import UNCONDITIONAL, Conditions, network
 from rescind.core.record import Record
-from rescind.core.revocation import ActiveRevocation, Effect, Event, Revocation
+from rescind.core.revocation import Effect, Event, Restriction, Revocation
 from rescind.core.scopes import parse
 from rescind.core.token_format import Kind
 from rescind.core.verdict import Allowed, CheckRequest, Denied, Reason, Verdict
@@ -154,15 +154,20 @@ class FakeVerifier:
             conditions=_build_conditions(addresses, verifier),
         )
         record = _add_ancestry(record, above)
-        holds = (*(above.holds if above else ()), *self._find_lasting_holds(record))
-        self._records[record.token_hash] = self._apply_holds(record, tuple(dict.fromkeys(holds)))
+        restrictions = (
+            *(above.restrictions if above else ()),
+            *self._find_lasting_restrictions(record),
+        )
+        self._records[record.token_hash] = self._apply_restrictions(
+            record, tuple(dict.fromkeys(restrictions))
+        )
         return Issued(token, token_id)
 
-    def _find_lasting_holds(self, record: Record) -> Iterator[ActiveRevocation]:
+    def _find_lasting_restrictions(self, record: Record) -> Iterator[Restriction]:
         """Iterate over the revocations that also hit tokens that are issued later."""
         for name, event in self._lasting.items():
             if _is_hit(event, record):
-                yield ActiveRevocation(name, event.revocation.effect, event.seq)
+                yield Restriction(name, event.revocation.effect, event.seq)
 
     def revoke(self, *selector: str, exact: bool = False) -> str:
         """Revoke all matching tokens for good; return the revocation's id. Raises SelectorError."""
@@ -188,17 +193,19 @@ class FakeVerifier:
         self._seq += 1
         self._lasting.pop(revocation_id, None)
         for token_hash, record in self._records.items():
-            holds = tuple(hold for hold in record.holds if hold.revocation_id != revocation_id)
-            lifted = set(record.holds).difference(holds)
-            if any(hold.effect == Effect.REVOKE for hold in lifted):
+            restrictions = tuple(
+                each for each in record.restrictions if each.revocation_id != revocation_id
+            )
+            lifted = set(record.restrictions).difference(restrictions)
+            if any(each.effect == Effect.REVOKE for each in lifted):
                 raise ValueError("a revocation is final; a suspension or a narrow can be lifted")
-            self._records[token_hash] = self._apply_holds(record, holds)
+            self._records[token_hash] = self._apply_restrictions(record, restrictions)
 
-    def _apply_holds(self, record: Record, holds: tuple[ActiveRevocation, ...]) -> Record:
+    def _apply_restrictions(self, record: Record, restrictions: tuple[Restriction, ...]) -> Record:
         """Return the record with these revocations, without the scopes that narrowings remove."""
-        narrows = (each.revocation_id for each in holds if each.effect == Effect.NARROW)
+        narrows = (each.revocation_id for each in restrictions if each.effect == Effect.NARROW)
         removed = {scope for name in narrows for scope in self._lasting[name].revocation.scopes}
-        return replace(record, holds=holds, removed=tuple(sorted(removed)))
+        return replace(record, restrictions=restrictions, removed=tuple(sorted(removed)))
 
     def _apply_effect(
         self,
@@ -227,8 +234,10 @@ class FakeVerifier:
             self._lasting[name] = event
         for token_hash, record in self._records.items():
             if _is_hit(event, record):
-                hold = ActiveRevocation(name, effect, self._seq)
-                self._records[token_hash] = self._apply_holds(record, (*record.holds, hold))
+                restriction = Restriction(name, effect, self._seq)
+                self._records[token_hash] = self._apply_restrictions(
+                    record, (*record.restrictions, restriction)
+                )
         self._supervisor.check_all()
         return name
 

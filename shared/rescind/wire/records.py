@@ -6,7 +6,7 @@ from typing import Any
 from rescind.core.conditions import UNCONDITIONAL, Conditions, network
 from rescind.core.handles import EVERYTHING
 from rescind.core.record import Record
-from rescind.core.revocation import ActiveRevocation
+from rescind.core.revocation import Restriction
 from rescind.core.token_format import POSSESSION_BYTES, Kind
 from rescind.errors import ConditionError, MalformedMessageError
 from rescind.wire import signed_envelope
@@ -21,7 +21,7 @@ MAX_TTL_MS = 600_000
 _RECORD = 1
 _NARROWED = 2
 _CONDITIONED = 3
-_HOLD = 1
+_RESTRICTION = 1
 _FIELDS = Run(
     *(bytes, int, int, str, str, str, list, list, int, int, int, int, list, list),
     *(str | None, str | None, str | None, list, list, list),
@@ -55,7 +55,7 @@ def encode(record: Record, sign: Signer) -> bytes:
         record.not_before_us,
         record.expires_at_us,
         record.handles,
-        [(_HOLD, hold.revocation_id, hold.effect, hold.seq) for hold in record.holds],
+        [(_RESTRICTION, each.revocation_id, each.effect, each.seq) for each in record.restrictions],
         record.tenant,
         record.client,
         record.session,
@@ -75,7 +75,7 @@ def decode(payload: Payload) -> Record:
         fields.expect(_RECORD)
     token_hash, epoch, as_of, token_id, kind, subject, *rest = fields.run(_FIELDS)
     scopes, audience, issued_at_us, issued_seq, not_before_us, expires_at_us, *rest = rest
-    handles, holds, tenant, client, session, labels, lineage, chain = rest
+    handles, restrictions, tenant, client, session, labels, lineage, chain = rest
     removed, addresses, verifier = _decode_restrictions(fields)
     if len(token_hash) != HASH_BYTES:
         raise MalformedMessageError("record", f"a token's hash has {HASH_BYTES} bytes")
@@ -94,7 +94,11 @@ def decode(payload: Payload) -> Record:
         not_before_us=not_before_us,
         expires_at_us=expires_at_us,
         handles=tuple(handles),
-        holds=tuple(_decode_hold(hold) for hold in fields.messages(holds, "hold")) if holds else (),
+        restrictions=tuple(
+            _decode_restriction(each) for each in fields.messages(restrictions, "restriction")
+        )
+        if restrictions
+        else (),
         tenant=tenant,
         client=client,
         session=session,
@@ -115,9 +119,9 @@ def key(epoch: int, token_hash: bytes) -> str:
     return f"rescind:v1:{epoch}:{token_hash.hex()}"
 
 
-def _decode_hold(fields: Fields) -> ActiveRevocation:
-    fields.expect(_HOLD)
-    return ActiveRevocation(fields.text(), fields.text(), fields.uint())
+def _decode_restriction(fields: Fields) -> Restriction:
+    fields.expect(_RESTRICTION)
+    return Restriction(fields.text(), fields.text(), fields.uint())
 
 
 def _decode_restrictions(fields: Fields) -> tuple[list[Any], list[Any], list[Any]]:

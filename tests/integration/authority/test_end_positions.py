@@ -17,7 +17,7 @@ from tests.support.rows import guard, guard_of
 from rescind.core import token_format, verdict
 from rescind.core.handles import Handle
 from rescind.core.record import Record
-from rescind.core.revocation import ENDED, ActiveRevocation
+from rescind.core.revocation import ENDED, Restriction
 from rescind.core.verdict import Denied, Reason
 from rescind.wire.events import Batch
 from rescind_authority.ports.ledger import End
@@ -86,7 +86,7 @@ async def test_a_token_that_was_expired_is_ended_at_a_position_whatever_the_cloc
         ended = await call(authority, token, "expire")
         await set_back(system)
         found = await record(sidecar, token)
-        assert found.holds == (ActiveRevocation(ended["id"], ENDED, ended["seq"]),)
+        assert found.restrictions == (Restriction(ended["id"], ENDED, ended["seq"]),)
         assert verdict.judge_state(found) == Denied(Reason.EXPIRED)
         async with authority.as_bearer(token["token"]) as bearer:
             assert (await bearer.post("/v1/delegations", json=CHILD)).status_code == 401
@@ -124,7 +124,7 @@ async def test_a_rotated_secret_is_ended_at_a_position_and_its_token_goes_on(
         await set_back(system)
         for old, ended in ((first, second), (second, third)):
             found = await record(sidecar, old)
-            assert found.holds == (ActiveRevocation(ended["id"], ENDED, ended["seq"]),)
+            assert found.restrictions == (Restriction(ended["id"], ENDED, ended["seq"]),)
             assert verdict.judge_state(found) == Denied(Reason.EXPIRED)
             async with authority.as_bearer(old["token"]) as bearer:
                 assert (await bearer.post("/v1/delegations", json=CHILD)).status_code == 401
@@ -157,13 +157,15 @@ async def test_the_footing_of_a_delegation_shows_the_end_of_the_parent(system: S
             )
             assert issuance.parent is not None
             found = record_of(issuance.parent, issuance.snapshot)
-            assert found.holds == (ActiveRevocation(ended["id"], ENDED, ended["seq"]),)
+            assert found.restrictions == (Restriction(ended["id"], ENDED, ended["seq"]),)
             issuance = await transaction.read_issuance(
                 token_format.digest(rotated["token"]), [Handle("*")]
             )
             assert issuance.parent is not None
             found = record_of(issuance.parent, issuance.snapshot)
-            assert [(hold.effect, hold.seq) for hold in found.holds] == [(ENDED, replaced["seq"])]
+            assert [(each.effect, each.seq) for each in found.restrictions] == [
+                (ENDED, replaced["seq"])
+            ]
 
 
 async def test_an_admin_token_that_was_expired_is_refused_and_does_not_count(
@@ -336,7 +338,7 @@ async def test_a_scheduled_end_is_committed_as_an_event_when_its_time_comes(
         assert [anchor for _, anchor in found] == [f"tree:{token['token_id']}"]
         await set_back(system, "3 h")
         ended = await record(sidecar, token)
-        assert [(hold.effect, hold.seq) for hold in ended.holds] == [(ENDED, found[0][0])]
+        assert [(each.effect, each.seq) for each in ended.restrictions] == [(ENDED, found[0][0])]
         assert verdict.judge_state(ended) == Denied(Reason.EXPIRED)
 
 
@@ -353,7 +355,7 @@ async def test_the_overlap_of_a_rotation_ends_by_an_event_too_and_the_token_goes
         found = await eventually(lambda: events_of_ends(system))
         await set_back(system, "3 h")
         ended = await record(sidecar, first)
-        assert [(hold.effect, hold.seq) for hold in ended.holds] == [(ENDED, found[0][0])]
+        assert [(each.effect, each.seq) for each in ended.restrictions] == [(ENDED, found[0][0])]
         assert (await record(sidecar, second)).live
         assert (await look(authority, first))["state"] == "active"
 

@@ -15,7 +15,7 @@ from rescind_authority.operator import bootstrap
 
 async def _live(sidecar: Sidecar, token: str) -> bool:
     _, record = await sidecar.resolve(token)
-    return record is not None and not record.holds
+    return record is not None and not record.restrictions
 
 
 async def _leased(sidecar: Sidecar) -> bool:

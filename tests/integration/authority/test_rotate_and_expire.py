@@ -218,7 +218,9 @@ async def test_descendants_end_with_the_early_end_of_an_ancestor_everywhere(
         assert await effects(system) == [("changed", [f"tree:{parent['token_id']}"])]
         for token, state in ((child, "expired"), (grandchild, "expired"), (other, "active")):
             assert (await facts(authority, token))["state"] == state
-            assert bool((await record(sidecar, token["token"])).holds) is (state == "expired")
+            assert bool((await record(sidecar, token["token"])).restrictions) is (
+                state == "expired"
+            )
             page = await authority.http.get(
                 "/v1/tokens", params={"state": state, "subject": token["subject"]}
             )
@@ -245,7 +247,7 @@ async def test_a_child_ends_at_the_scheduled_end_of_its_parent(system: System) -
         young = await delegated(authority, parent)
         assert (await record(sidecar, young["token"])).expires_at_us <= ends_us
         await expire(authority, parent, at=datetime.now(UTC).timestamp() - 1)
-        assert (await record(sidecar, young["token"])).holds
+        assert (await record(sidecar, young["token"])).restrictions
 
 
 async def test_a_child_delegated_by_a_secret_in_its_overlap_ends_with_the_overlap(

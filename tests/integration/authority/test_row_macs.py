@@ -32,7 +32,7 @@ async def _as_before(system: System) -> None:
 async def _live(running: Running, token: str) -> bool:
     async with running.system.sidecar() as sidecar:
         _, record = await sidecar.resolve(token)
-    return record is not None and not record.holds
+    return record is not None and not record.restrictions
 
 
 async def test_existing_rows_get_their_mac_before_an_authority_starts(

@@ -54,7 +54,7 @@ async def _issued(running: Running, **facts: object) -> dict[str, Any]:
 async def _accepted(sidecar: Sidecar, token: str) -> bool:
     """Return True if a record of a token is signed that nothing ends."""
     _, record = await sidecar.resolve(token)
-    return record is not None and not record.holds
+    return record is not None and not record.restrictions
 
 
 async def _columns(running: Running, table: str) -> dict[str, str]:
@@ -198,7 +198,7 @@ async def test_an_end_and_a_rotation_leave_rows_with_valid_macs(
     assert (await shared.http.post(f"{path}/expire", json={})).status_code == 200
     _, record = await sidecar.resolve(second["token"])
     assert record is not None
-    assert [hold.effect for hold in record.holds] == ["ended"]
+    assert [each.effect for each in record.restrictions] == ["ended"]
     assert await shared.metric("rescind_authority_rows_refused_total") == refused
 
 

@@ -80,7 +80,7 @@ async def test_an_idle_session_ends_by_an_event_that_the_token_and_its_verifiers
         assert [each["idle"] for each in (idle, forever)] == [1_800, None]
         _, before = await sidecar.resolve(idle["token"])
         assert before is not None
-        assert before.holds == ()
+        assert before.restrictions == ()
         await pass_time(system, 36)
         await end_idle(system)
         assert await states(authority, idle, used, forever) == ["active"] * 3
@@ -96,7 +96,7 @@ async def test_an_idle_session_ends_by_an_event_that_the_token_and_its_verifiers
         assert (event["actor"], event["effect"]) == ("rescind:ends", "changed")
         _, after = await sidecar.resolve(idle["token"])
         assert after is not None
-        assert [hold.seq for hold in after.holds] == [seen["ended_seq"]]
+        assert [each.seq for each in after.restrictions] == [seen["ended_seq"]]
         # An owner is shown what is good.
         async with authority.as_bearer(used["token"]) as bearer:
             mine = (await bearer.get("/v1/sessions")).json()["sessions"]

@@ -17,7 +17,7 @@ from rescind.wire import events
 from rescind_authority import actors
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.records import PostgresRecords
-from rescind_authority.usecases.lookups.resolver import holds_of
+from rescind_authority.usecases.lookups.resolver import restrictions_of
 from rescind_authority.usecases.revocations.scheduled_lifts import LiftScheduler
 
 NOBODY = "rev_00000000000000000000000000"
@@ -364,10 +364,10 @@ async def test_the_table_and_the_log_agree_on_every_hold(system: System, seed: i
             snapshot = await PostgresRecords(postgres, guard(system.settings)).by_id(
                 [row["token_id"] for row in tokens]
             )
-        told = {state.token.token_hash: holds_of(state) for state in snapshot.tokens}
+        told = {state.token.token_hash: restrictions_of(state) for state in snapshot.tokens}
         for row in tokens:
             token = Issued(row["token_hash"], tuple(row["handles"]), row["issued_seq"])
-            assert told[row["token_hash"]] == oracle.state(token, len(payloads)).holds
+            assert told[row["token_hash"]] == oracle.state(token, len(payloads)).restrictions
         assert any(told.values())
 
 

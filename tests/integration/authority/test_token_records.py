@@ -11,13 +11,13 @@ from tests.support.sweeping import forbidden_to_sweep, swept
 
 from rescind.core import verdict
 from rescind.core.record import Record
-from rescind.core.revocation import ActiveRevocation, Effect
+from rescind.core.revocation import Effect, Restriction
 from rescind_authority.ports.token_search import TokenFilter
 from rescind_authority.postgres import pool
 from rescind_authority.postgres.ledger import PostgresLedger
 from rescind_authority.postgres.records import PostgresRecords
 from rescind_authority.postgres.token_search import PostgresTokens
-from rescind_authority.usecases.lookups.resolver import holds_of, record_of
+from rescind_authority.usecases.lookups.resolver import record_of, restrictions_of
 from rescind_authority.usecases.read_model.inspector import State
 from rescind_authority.usecases.read_model.token_search import TokenSearch
 from rescind_runtime.clock import SystemClock
@@ -112,8 +112,8 @@ async def test_a_token_issued_after_a_revocation_is_good(system: System) -> None
         assert issued["issued_seq"] == 3
         assert (await _record(sidecar, issued)).live
         done = await authority.revoke("subject:agent:a")
-        assert (await _record(sidecar, issued)).holds == (
-            ActiveRevocation(done["id"], "revoke", 4),
+        assert (await _record(sidecar, issued)).restrictions == (
+            Restriction(done["id"], "revoke", 4),
         )
 
 
@@ -277,7 +277,7 @@ async def test_the_list_the_sweep_and_the_pure_rule_agree_on_which_tokens_are_de
             by_rule[State.ACTIVE if held is None else State(held.reason)].add(
                 state.token.grant.token_id
             )
-            if any(hold.effect == Effect.REVOKE for hold in holds_of(state)):
+            if any(each.effect == Effect.REVOKE for each in restrictions_of(state)):
                 by_revoke.add(state.token.grant.token_id)
         assert computed == stamped == by_rule
         found = await system.rows("SELECT token_id FROM revoked_tokens")
@@ -289,14 +289,14 @@ async def test_a_lift_and_a_change_deny_no_token(system: System) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         issued = await authority.issue()
         suspended = await authority.revoke("subject:agent:a", effect="suspend")
-        assert (await _record(sidecar, issued)).holds
+        assert (await _record(sidecar, issued)).restrictions
         lifted = await authority.http.post(f"/v1/revocations/{suspended['id']}/lift", json={})
         assert lifted.is_success, lifted.text
-        assert (await _record(sidecar, issued)).holds == ()
+        assert (await _record(sidecar, issued)).restrictions == ()
         path = f"/v1/tokens/{issued['token_id']}/rotate"
         rotated = await authority.http.post(path, json={"overlap": 600})
-        assert (await _record(sidecar, rotated.json())).holds == ()
-        assert (await _record(sidecar, issued)).holds == ()
+        assert (await _record(sidecar, rotated.json())).restrictions == ()
+        assert (await _record(sidecar, issued)).restrictions == ()
 
 
 async def _issue_some(authority: Running, random_source: random.Random) -> None:

@@ -1,4 +1,4 @@
-"""What a host remembers of the ledger: all that may hold a token, and nothing that cannot."""
+"""What a host remembers of the ledger: all that may restrict a token, and nothing that cannot."""
 
 import stat
 from pathlib import Path

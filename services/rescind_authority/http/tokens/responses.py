@@ -64,7 +64,7 @@ class IssuedToken(TokenFacts):
     token: str | None = Field(description="The secret, which is shown only once.")
 
 
-class HoldFacts(BaseModel):
+class RestrictionFacts(BaseModel):
     """A revocation that applies to a token."""
 
     id: str
@@ -87,7 +87,7 @@ class ListedToken(TokenFacts):
     last_used_at: datetime | None
     user_agent: str | None
     address: str | None
-    holds: list[HoldFacts]
+    holds: list[RestrictionFacts]
     ended_seq: int | None = Field(
         description="The seq of the event that ended it early, for good. 0: it ended before "
         "positions were stored. Null: it was not ended early."
@@ -127,15 +127,15 @@ def listed(seen: SeenToken) -> dict[str, Any]:
         "last_used_at": timestamps.maybe_from_us(seen.token.last_used_at_us),
         "user_agent": seen.token.grant.device.user_agent,
         "address": seen.token.grant.device.address,
-        "holds": [_hold_of(event) for event in seen.holds],
+        "holds": [_restriction_of(event) for event in seen.restrictions],
         "ended_seq": None if seen.token.ended is None else seen.token.ended.seq,
         "ended_by": None if seen.token.ended is None else seen.token.ended.revocation_id or None,
     }
 
 
-def _hold_of(event: Event) -> HoldFacts:
+def _restriction_of(event: Event) -> RestrictionFacts:
     revocation = event.revocation
-    return HoldFacts(
+    return RestrictionFacts(
         id=revocation.revocation_id,
         effect=revocation.effect,
         seq=event.seq,

@@ -2,7 +2,7 @@
 -- snapshot. A waiter runs it after the COMMIT of the revocation that it waits for.
 -- $1 text revocation id; NULL: none
 -- Returns one row for each instance; one row without an instance if there are none.
--- `held_epoch` and `held_seq` are the position of that event. NULL although $1 is not: this server
+-- `event_epoch` and `event_seq` are the position of that event. NULL although $1 is not: this server
 -- lacks the commit.
 -- `unknown_grace_ms` is the longest grace of a verifier that the ledger may not know; NULL: none.
 -- `shared`: two processes have the instance, or it was evicted. Its acknowledgement or release is then
@@ -12,7 +12,7 @@
 -- ledger_epochs_pkey, enrolments_pkey.
 SELECT
     h.epoch, h.seq, h.wait_term_ms, ledger_time(h.latest_at, clock_timestamp()) AS at,
-    pg_is_in_recovery() AS in_recovery, r.epoch AS held_epoch, r.seq AS held_seq,
+    pg_is_in_recovery() AS in_recovery, r.epoch AS event_epoch, r.seq AS event_seq,
     e.unknown_grace_ms,
     l.instance, l.service, l.posture, l.row_version, l.epoch AS lease_epoch, l.acked_seq,
     pg_postmaster_start_time() AS server, l.released_at,

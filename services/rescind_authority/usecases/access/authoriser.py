@@ -251,7 +251,7 @@ async def require_right_to_hit(selector: Selector, actor: Actor, table: Tokens) 
 
 
 def find_denial(record: Record, at_us: int) -> verdict.Denied | None:
-    """Return why applied revocations or the time deny a token, or None."""
+    """Return why restrictions or the time deny a token, or None."""
     return verdict.judge_state(record) or verdict.timely(record, earliest_us=at_us, latest_us=at_us)
 
 

@@ -27,7 +27,7 @@ _MAX_LISTED = 20
 
 def is_committed(target: CommittedEvent, seen: WaitSnapshot) -> bool:
     """Return True if a snapshot saw the event committed."""
-    return seen.held == (target.epoch, target.seq)
+    return seen.last_event == (target.epoch, target.seq)
 
 
 def is_lost(target: CommittedEvent, seen: WaitSnapshot) -> bool:

@@ -154,9 +154,9 @@ class Enroller:
         why = refusal(record, found.snapshot.at_us)
         if why is not None:
             description = _describe(why, rotated=found.token.retired is not None)
-            held = why == Reason.SUSPENDED or record.removed
+            liftable = why == Reason.SUSPENDED or record.removed
             lifted = f"`rescind explain {record.token_id}` shows which revocation to lift"
-            advice = lifted if held else _advice(credential.service)
+            advice = lifted if liftable else _advice(credential.service)
             return f"the credential is not accepted: {description}. {advice}"
         mismatch = _find_mismatch(record, credential.service)
         if mismatch is not None:

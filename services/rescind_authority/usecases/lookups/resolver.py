@@ -10,7 +10,7 @@ from functools import partial
 from rescind.core import token_format
 from rescind.core.handles import Handle
 from rescind.core.record import Record
-from rescind.core.revocation import ENDED, NOT_HOLDS, ActiveRevocation, Effect, Event, hits
+from rescind.core.revocation import ENDED, NOT_RESTRICTING, Effect, Event, Restriction, hits
 from rescind.wire import records
 from rescind.wire.records import Resolved
 from rescind.wire.trust_statement import Purpose
@@ -136,7 +136,7 @@ def record_of(state: TokenState, snapshot: Snapshot) -> Record:
         not_before_us=grant.not_before_us or 0,
         expires_at_us=token.expires_at_us,
         handles=grant.handles,
-        holds=holds_of(state),
+        restrictions=restrictions_of(state),
         tenant=grant.tenant,
         client=grant.client,
         session=grant.session,
@@ -154,27 +154,29 @@ def removed_of(state: TokenState) -> tuple[str, ...]:
     The patterns of all narrowings that apply to the token are joined.
     """
     narrowings = (
-        event.revocation for event in holding(state) if event.revocation.effect == Effect.NARROW
+        event.revocation
+        for event in restricting_events(state)
+        if event.revocation.effect == Effect.NARROW
     )
     return tuple(sorted({pattern for narrowing in narrowings for pattern in narrowing.scopes}))
 
 
-def holds_of(state: TokenState) -> tuple[ActiveRevocation, ...]:
-    """Return the applied revocations of a token's record: its early end, then revocations.
+def restrictions_of(state: TokenState) -> tuple[Restriction, ...]:
+    """Return the restrictions of a token's record: its early end, then revocations.
 
     The end is a position, like a revocation: no clock, whatever its setting, revives the token.
     """
     ended = state.token.ended
     return (
-        *(() if ended is None else (ActiveRevocation(ended.revocation_id, ENDED, ended.seq),)),
+        *(() if ended is None else (Restriction(ended.revocation_id, ENDED, ended.seq),)),
         *(
-            ActiveRevocation(event.revocation.revocation_id, event.revocation.effect, event.seq)
-            for event in holding(state)
+            Restriction(event.revocation.revocation_id, event.revocation.effect, event.seq)
+            for event in restricting_events(state)
         ),
     )
 
 
-def holding(state: TokenState) -> tuple[Event, ...]:
+def restricting_events(state: TokenState) -> tuple[Event, ...]:
     """Return the revocations that apply to a token, in the ledger's order."""
     token = state.token
     return hitting(state.candidates, handles=token.grant.handles, issued_seq=token.issued_seq)
@@ -188,6 +190,6 @@ def hitting(
     return tuple(
         each.event
         for each in candidates
-        if each.event.revocation.effect not in NOT_HOLDS
+        if each.event.revocation.effect not in NOT_RESTRICTING
         and hits(each.event, handles=known, issued_seq=issued_seq, issued_at_us=each.since_us)
     )

@@ -18,7 +18,7 @@ from rescind_authority.ports.token_search import TokenFilter
 from rescind_authority.ports.tokens import Snapshot, StoredToken, TokenRecords, TokenState
 from rescind_authority.usecases.enforcement.acknowledgements import Acknowledgements
 from rescind_authority.usecases.ledger.recent_events import RecentEvents
-from rescind_authority.usecases.lookups.resolver import holding, record_of
+from rescind_authority.usecases.lookups.resolver import record_of, restricting_events
 from rescind_authority.usecases.read_model.token_search import Count, TokenSearch
 
 _US_PER_MS = 1000
@@ -38,14 +38,15 @@ class State(StrEnum):
 class SeenToken:
     """A token and its state, all from one snapshot.
 
-    `holds` are the revocations that apply to it, in the ledger's order. `denied` is the reason why
-    a verifier would deny any call at `at_us` (Postgres's clock). `scopes` are the granted scopes
-    that no narrowing removes, and `removed` the scope patterns that narrowings remove.
+    `restrictions` are the revocations that apply to it, in the ledger's order. `denied` is the
+    reason why a verifier would deny any call at `at_us` (Postgres's clock). `scopes` are the
+    granted scopes that no narrowing removes, and `removed` the scope patterns that narrowings
+    remove.
     """
 
     token: StoredToken
     state: State
-    holds: tuple[Event, ...]
+    restrictions: tuple[Event, ...]
     denied: Reason | None
     scopes: tuple[str, ...]
     removed: tuple[str, ...]
@@ -232,10 +233,10 @@ _STATES = {Reason.SUSPENDED: State.SUSPENDED, Reason.EXPIRED: State.EXPIRED}
 
 def _seen_token(state: TokenState, snapshot: Snapshot) -> SeenToken:
     record, at_us = record_of(state, snapshot), snapshot.at_us
-    held = verdict.judge_state(record)
-    denied = held or verdict.timely(record, earliest_us=at_us, latest_us=at_us)
-    if held is not None:
-        now = _STATES.get(held.reason, State.REVOKED)
+    denial = verdict.judge_state(record)
+    denied = denial or verdict.timely(record, earliest_us=at_us, latest_us=at_us)
+    if denial is not None:
+        now = _STATES.get(denial.reason, State.REVOKED)
     elif at_us >= record.expires_at_us:
         now = State.EXPIRED
     else:
@@ -243,7 +244,7 @@ def _seen_token(state: TokenState, snapshot: Snapshot) -> SeenToken:
     return SeenToken(
         token=state.token,
         state=now,
-        holds=holding(state),
+        restrictions=restricting_events(state),
         denied=None if denied is None else denied.reason,
         scopes=tuple(sorted(record.scopes)),
         removed=record.removed,

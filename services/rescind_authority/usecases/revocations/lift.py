@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from rescind.core import public_ids
-from rescind.core.revocation import NOT_HOLDS, Effect, lift_of
+from rescind.core.revocation import NOT_RESTRICTING, Effect, lift_of
 from rescind.core.scopes import meets
 from rescind_authority.errors import FinalError, NotFoundError
 from rescind_authority.ports.clock import Clock
@@ -21,7 +21,7 @@ from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer
 from rescind_authority.usecases.validation import FieldErrors
 
-_FINAL = frozenset({Effect.REVOKE, *NOT_HOLDS})
+_FINAL = frozenset({Effect.REVOKE, *NOT_RESTRICTING})
 
 
 @dataclass(frozen=True, slots=True)

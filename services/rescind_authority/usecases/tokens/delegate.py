@@ -23,7 +23,7 @@ from rescind_authority.usecases.access.authoriser import (
     not_accepted,
     require_accepted,
 )
-from rescind_authority.usecases.lookups.resolver import holding, record_of
+from rescind_authority.usecases.lookups.resolver import record_of, restricting_events
 from rescind_authority.usecases.tokens.new_token import (
     Minted,
     NewSecret,
@@ -216,7 +216,7 @@ def _handles_of(
 def _removed_scopes(parent: TokenState) -> frozenset[str]:
     return frozenset(
         scope
-        for event in holding(parent)
+        for event in restricting_events(parent)
         if event.revocation.effect == Effect.NARROW
         for scope in event.revocation.scopes
     )

@@ -104,12 +104,12 @@ async def store_once(
 
 
 def require_no_revocation(issuance: IssuanceSnapshot, handles: Sequence[Handle]) -> None:
-    """Raise ActiveRevocationError if an applied revocation would deny the new token.
+    """Raise ActiveRevocationError if a restriction would deny the new token.
 
     `handles` are those of the token. A `revoke` in the issuance snapshot does not hit tokens that
     are issued after it. A `narrow` also applies to the new token, which may live.
     """
-    held = hitting(issuance.candidates, handles=handles, issued_seq=issuance.snapshot.as_of)
-    for event in held:
+    found = hitting(issuance.candidates, handles=handles, issued_seq=issuance.snapshot.as_of)
+    for event in found:
         if event.revocation.effect != Effect.NARROW:
             raise ActiveRevocationError(event.revocation)

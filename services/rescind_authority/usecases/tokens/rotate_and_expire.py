@@ -32,7 +32,7 @@ from rescind_authority.usecases.access.held_scopes import Power, require_held
 from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.ledger.batcher import run_concurrently
 from rescind_authority.usecases.ledger.sequencer import ActorCheck, LedgerCommand, Sequencer
-from rescind_authority.usecases.lookups.resolver import holding
+from rescind_authority.usecases.lookups.resolver import restricting_events
 from rescind_authority.usecases.tokens.end_timer import EndTimer
 from rescind_authority.usecases.tokens.new_token import TokenGenerator
 from rescind_authority.usecases.validation import MAX_TTL_S, FieldErrors
@@ -105,7 +105,7 @@ class TokenChanger:
         token = state.token
         power = Power(token.grant.kind, token.grant.scopes, token.grant.audience)
         require_held(actor, power, "rotating")
-        for event in holding(state):
+        for event in restricting_events(state):
             if event.revocation.effect != Effect.NARROW:
                 raise ActiveRevocationError(event.revocation)
 

@@ -7,7 +7,7 @@ import click
 from rescind_cli.help import suggestions
 from rescind_cli.options.authority_options import CommandTarget, with_target
 from rescind_cli.options.param_types import ID, limit_option, listed
-from rescind_cli.output import hits, holds, terminal
+from rescind_cli.output import hits, revocation_text, terminal
 from rescind_runtime import clock
 
 if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
@@ -46,8 +46,8 @@ def ls(*, target: CommandTarget, standing: bool, handles: tuple[str, ...], limit
     rows = [
         (
             str(each["id"]),
-            holds.effect_text(each),
-            holds.selector_text(each),
+            revocation_text.effect_text(each),
+            revocation_text.selector_text(each),
             terminal.ago(each["committed_at"], now_us=now_us),
             "lifted" if each["lifted_at"] else terminal.ago(each["until"], now_us=now_us),
             str(each["actor"]),
@@ -80,8 +80,8 @@ def show(*, target: CommandTarget, revocation_id: str) -> None:
     terminal.facts(
         [
             ("id", str(found["id"])),
-            ("effect", holds.effect_text(found)),
-            ("selector", holds.selector_text(found)),
+            ("effect", revocation_text.effect_text(found)),
+            ("selector", revocation_text.selector_text(found)),
             ("issued before", when(found["issued_before"])),
             ("lifts", str(found["lifts"] or "")),
             ("committed", when(found["committed_at"])),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rescind.client.admin import AppliedRevocation, TokenDetails
+from rescind.client.admin import RestrictionDetails, TokenDetails
 from rescind.core import times
 from rescind.core.handles import EVERYTHING, Handle, kind_of
 from rescind.core.revocation import Effect
@@ -42,7 +42,10 @@ class DenialCause:
 
 def causes(token: TokenDetails) -> list[DenialCause]:
     """Return all causes that deny a token or remove a scope: revocations first, then times."""
-    return [*(_cause_of_hold(hold, token) for hold in token["holds"]), *_causes_of_times(token)]
+    return [
+        *(_cause_of_restriction(each, token) for each in token["holds"]),
+        *_causes_of_times(token),
+    ]
 
 
 def document(cause: DenialCause) -> dict[str, object]:
@@ -67,31 +70,31 @@ def remaining_power(token: TokenDetails) -> dict[str, Any]:
     }
 
 
-def _cause_of_hold(hold: AppliedRevocation, token: TokenDetails) -> DenialCause:
-    reason, meaning, advice = _meaning_of(hold)
+def _cause_of_restriction(restriction: RestrictionDetails, token: TokenDetails) -> DenialCause:
+    reason, meaning, advice = _meaning_of(restriction)
     return DenialCause(
         reason=reason,
         meaning=meaning,
         advice=advice,
-        since=hold["committed_at"],
-        actor=hold["actor"],
-        why=hold["reason"],
-        where=f"revocation {hold['id']}, seq {hold['seq']}: {hold['effect']} "
-        + " AND ".join(hold["selector"]),
-        matched=tuple(_match_text(Handle(handle), token) for handle in hold["selector"]),
-        hold=hold["id"],
+        since=restriction["committed_at"],
+        actor=restriction["actor"],
+        why=restriction["reason"],
+        where=f"revocation {restriction['id']}, seq {restriction['seq']}: {restriction['effect']} "
+        + " AND ".join(restriction["selector"]),
+        matched=tuple(_match_text(Handle(handle), token) for handle in restriction["selector"]),
+        hold=restriction["id"],
     )
 
 
-def _meaning_of(hold: AppliedRevocation) -> tuple[str, str, str]:
+def _meaning_of(restriction: RestrictionDetails) -> tuple[str, str, str]:
     """Return the reason, the meaning and the advice for an effect."""
-    until = f", at the latest {hold['until']}" if hold["until"] else ""
-    match hold["effect"]:
+    until = f", at the latest {restriction['until']}" if restriction["until"] else ""
+    match restriction["effect"]:
         case Effect.SUSPEND:
-            return "suspended", f"until it is lifted{until}", f"rescind lift {hold['id']}"
+            return "suspended", f"until it is lifted{until}", f"rescind lift {restriction['id']}"
         case Effect.NARROW:
-            scopes = " ".join(hold["scopes"])
-            return "narrowed", f"without {scopes}{until}", f"rescind lift {hold['id']}"
+            scopes = " ".join(restriction["scopes"])
+            return "narrowed", f"without {scopes}{until}", f"rescind lift {restriction['id']}"
         case Effect.REVOKE:
             return "revoked", "permanently", "Issue another token: a revocation is final."
         case other:

@@ -7,7 +7,7 @@ import click
 
 from rescind_cli.help import suggestions
 from rescind_cli.options.authority_options import CommandTarget, with_target
-from rescind_cli.output import holds, terminal
+from rescind_cli.output import revocation_text, terminal
 from rescind_runtime import clock
 
 if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
@@ -66,7 +66,7 @@ def show(*, target: CommandTarget, subject: str, kind: str | None, with_ended: b
     empty = f"There is no such token of {subject}."
     terminal.table(_COLUMNS, rows, empty=empty, cut=("device",))
     for each in standing:
-        terminal.line("hit by", holds.describe(each))
+        terminal.line("hit by", revocation_text.describe(each))
 
 
 def _lineage(subject: str) -> list[str]:

@@ -10,7 +10,7 @@ from rescind_cli.help import suggestions
 from rescind_cli.help.suggestions import Known
 from rescind_cli.options.authority_options import CommandTarget, with_target
 from rescind_cli.options.param_types import ID, KINDS, LABEL, MOMENT, limit_option, listed
-from rescind_cli.output import holds, terminal
+from rescind_cli.output import revocation_text, terminal
 from rescind_runtime import clock
 
 if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
@@ -120,7 +120,7 @@ def show(*, target: CommandTarget, token_id: str) -> None:
     terminal.facts(
         [
             *((name, _format_value(name, value, now_us)) for name, value in rest),
-            *(("hit by", holds.describe(hold)) for hold in found["holds"]),
+            *(("hit by", revocation_text.describe(each)) for each in found["holds"]),
         ]
     )
 
@@ -130,7 +130,7 @@ tokens.add_command(expire)
 
 
 def _removed_scopes(token: "TokenEntry") -> list[str]:
-    return sorted({f"-{scope}" for hold in token["holds"] for scope in hold["scopes"]})
+    return sorted({f"-{scope}" for each in token["holds"] for scope in each["scopes"]})
 
 
 def _format_value(name: str, text: object, now_us: int) -> str:

@@ -101,7 +101,7 @@ def _draw_lines(nodes: Sequence["TreeNode"]) -> Iterator[tuple[str, str]]:
 def _describe_node(node: "TreeNode") -> str:
     scopes = " ".join(node["scopes"][:_MAX_SCOPES])
     more = len(node["scopes"]) - _MAX_SCOPES
-    removed = " ".join(f"-{scope}" for hold in node["holds"] for scope in hold["scopes"])
+    removed = " ".join(f"-{scope}" for each in node["holds"] for scope in each["scopes"])
     words = [
         str(node["subject"]),
         str(node["state"]),

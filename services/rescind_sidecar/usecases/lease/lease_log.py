@@ -13,26 +13,26 @@ class LeaseLog:
     """Log when the lease is lost or returns. Before the first lease, none counts as lost."""
 
     def __init__(self) -> None:
-        self._held: bool | None = None
+        self._leased: bool | None = None
         self._lost_ns = 0
         self._began_ns: int | None = None
         self._awaited = False
 
-    def observe(self, *, held: bool, now_ns: int, ends_ns: int, applied: int | None) -> None:
+    def observe(self, *, leased: bool, now_ns: int, ends_ns: int, applied: int | None) -> None:
         """Log a change since the last call.
 
         `now_ns` and `ends_ns`, the end of the latest lease, are CLOCK_BOOTTIME.
         """
-        if self._held is None and not held:
+        if self._leased is None and not leased:
             self._wait(now_ns)
-        elif held and self._held is None:
+        elif leased and self._leased is None:
             _log.info("holds a lease", action="lease.first", seq=applied)
-        elif held and not self._held:
+        elif leased and not self._leased:
             seconds = (now_ns - self._lost_ns) / NS_PER_S
             _log.info(
                 "holds a lease again", action="lease.back", seq=applied, after_s=round(seconds, 1)
             )
-        elif not held and self._held:
+        elif not leased and self._leased:
             # A new instance has had no lease: then the loss dates from now.
             self._lost_ns = ends_ns or now_ns
             _log.error(
@@ -40,8 +40,8 @@ class LeaseLog:
                 action="lease.lost",
                 applied=applied,
             )
-        if held or self._held is not None:
-            self._held = held
+        if leased or self._leased is not None:
+            self._leased = leased
 
     def _wait(self, now_ns: int) -> None:
         if self._began_ns is None:

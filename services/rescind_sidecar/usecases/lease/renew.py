@@ -245,7 +245,7 @@ class Renew:
     def _log_state(self) -> None:
         view, now_ns = self._instances.current.view, self._clock.boottime_ns()
         self._lease_log.observe(
-            held=view.leased(now_ns),
+            leased=view.leased(now_ns),
             now_ns=now_ns,
             ends_ns=view.leases.ends_ns,
             applied=view.applied.seq if view.applied else None,

@@ -39,7 +39,6 @@ from rescind.client.admin.requests import (
     TokenFilters,
 )
 from rescind.client.admin.responses import (
-    AppliedRevocation,
     AuthorityHealth,
     BatchOutcome,
     BatchResult,
@@ -53,6 +52,7 @@ from rescind.client.admin.responses import (
     LogOutResult,
     ProblemDocument,
     ProblemField,
+    RestrictionDetails,
     RevocationDetails,
     RevocationPreview,
     SessionDetails,
@@ -85,7 +85,6 @@ Deed = RevocationItem  # its name before 0.1.0
 __all__ = [
     "Admin",
     "Answer",
-    "AppliedRevocation",
     "AsyncAdmin",
     "AsyncBearer",
     "AuthorityHealth",
@@ -121,6 +120,7 @@ __all__ = [
     "ReceiptSummary",
     "Renewal",
     "RequestOptions",
+    "RestrictionDetails",
     "RevocationDetails",
     "RevocationFilters",
     "RevocationItem",

@@ -86,7 +86,7 @@ class IssuedDocument(TokenProperties):
     """The secret; None in a repeat under one idempotency key."""
 
 
-class AppliedRevocation(TypedDict):
+class RestrictionDetails(TypedDict):
     """A revocation that applies to a token."""
 
     id: str
@@ -114,7 +114,7 @@ class TokenEntry(TokenProperties):
     user_agent: str | None
     address: str | None
     """The IP address from which a session was opened."""
-    holds: list[AppliedRevocation]
+    holds: list[RestrictionDetails]
     ended_seq: int | None
     """The seq of the event that ended it early; None: it was not ended early."""
     ended_by: str | None

@@ -7,7 +7,7 @@ from tests.support.messages import BARE_RECORD, RECORD
 
 from rescind.core import verdict
 from rescind.core.conditions import Conditions
-from rescind.core.revocation import ActiveRevocation
+from rescind.core.revocation import Restriction
 from rescind.core.verdict import Denied, Reason
 
 
@@ -57,7 +57,7 @@ def test_a_final_revocation_takes_precedence_over_one_that_can_end(
     effects: tuple[str, ...], reason: Reason | None
 ) -> None:
     held = replace(
-        BARE_RECORD, holds=tuple(ActiveRevocation("rev", effect, 1) for effect in effects)
+        BARE_RECORD, restrictions=tuple(Restriction("rev", effect, 1) for effect in effects)
     )
     assert held.live is (reason is None)
     assert verdict.judge_state(held) == (reason and Denied(reason))

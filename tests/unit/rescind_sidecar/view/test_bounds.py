@@ -14,7 +14,7 @@ from rescind.core.generation_table import slots_of
 from rescind.core.handles import EVERYTHING, Handle, Selector, select
 from rescind.core.ledger import Position
 from rescind.core.record import Record
-from rescind.core.revocation import ActiveRevocation
+from rescind.core.revocation import Restriction
 from rescind.wire import records, signed_envelope
 from rescind_sidecar.redis import record_cache as redis_records
 from rescind_sidecar.redis.record_cache import RedisRecordReader
@@ -25,7 +25,7 @@ from rescind_sidecar.view.record_cache import BYTES_EACH, CachedRecord, RecordCa
 from rescind_sidecar.view.ring import Ring
 
 NOW_NS = 5_000_000_000
-THIN = replace(messages.RECORD, holds=(), removed=())
+THIN = replace(messages.RECORD, restrictions=(), removed=())
 
 
 def held(number: int) -> CachedRecord:
@@ -111,8 +111,8 @@ SHAPES = {
     ),
     "many holds": replace(
         THIN,
-        holds=tuple(
-            ActiveRevocation(f"rev_{number:026}", "narrow", number) for number in range(50)
+        restrictions=tuple(
+            Restriction(f"rev_{number:026}", "narrow", number) for number in range(50)
         ),
         removed=tuple(f"tools:{number}:*" for number in range(50)),
     ),

@@ -25,7 +25,9 @@ def row(instance: bytes, **changed: Any) -> LeaseRow:
 
 def seen(*rows: LeaseRow, epoch: int = 1) -> WaitSnapshot:
     by_instance = {each.instance: each for each in rows}
-    return WaitSnapshot(epoch, 7, TERM_MS, 5_002_000, by_instance, held=(TARGET.epoch, TARGET.seq))
+    return WaitSnapshot(
+        epoch, 7, TERM_MS, 5_002_000, by_instance, last_event=(TARGET.epoch, TARGET.seq)
+    )
 
 
 def begin(
@@ -161,9 +163,9 @@ def test_a_row_that_is_missing_later_settles_nothing() -> None:
 @pytest.mark.parametrize(
     "later",
     [
-        {"held": None},
-        {"held": (1, 6)},
-        {"held": (2, 7)},
+        {"last_event": None},
+        {"last_event": (1, 6)},
+        {"last_event": (2, 7)},
         {"seq": 6},
         {"epoch": 2},
     ],
@@ -179,7 +181,7 @@ def test_a_later_snapshot_that_may_be_from_before_the_event_does_not_count(
 
 
 def test_only_a_later_epoch_proves_that_a_restore_lost_the_event() -> None:
-    ignorant = replace(seen(), held=None)
+    ignorant = replace(seen(), last_event=None)
     assert not is_lost(TARGET, ignorant)
     assert not is_lost(TARGET, replace(ignorant, seq=100))
     assert not is_lost(replace(TARGET, epoch=2), ignorant)

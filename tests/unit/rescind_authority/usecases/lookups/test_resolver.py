@@ -8,7 +8,7 @@ from tests.support.messages import RECORD, TOKEN_HASH
 
 from rescind.core import verdict
 from rescind.core.handles import Handle, Selector
-from rescind.core.revocation import ENDED, ActiveRevocation, Event, Revocation
+from rescind.core.revocation import ENDED, Event, Restriction, Revocation
 from rescind.core.verdict import Denied, Reason
 from rescind_authority.ports.tokens import Candidate, Ended, Snapshot, StoredToken, TokenState
 from rescind_authority.usecases.lookups.resolver import record_of
@@ -51,26 +51,26 @@ def snapshot(token: StoredToken, *events: Event) -> tuple[TokenState, Snapshot]:
 def test_an_end_at_a_position_is_final_although_the_clock_shows_time_left() -> None:
     ended = replace(TOKEN, ended=Ended(5, "rev_5"))
     record = record_of(*snapshot(ended))
-    assert record.holds == (ActiveRevocation("rev_5", ENDED, 5),)
+    assert record.restrictions == (Restriction("rev_5", ENDED, 5),)
     assert record.expires_at_us == LATER_US
     assert (record.live, verdict.judge_state(record)) == (False, Denied(Reason.EXPIRED))
 
 
 def test_an_end_from_before_positions_were_kept_is_final_too() -> None:
     record = record_of(*snapshot(replace(TOKEN, ended=Ended(0, ""))))
-    assert record.holds == (ActiveRevocation("", ENDED, 0),)
+    assert record.restrictions == (Restriction("", ENDED, 0),)
     assert verdict.judge_state(record) == Denied(Reason.EXPIRED)
 
 
 def test_another_revocation_of_an_ended_token_is_reported_as_before() -> None:
     record = record_of(*snapshot(replace(TOKEN, ended=Ended(5, "rev_5")), SUSPENDED))
-    assert {hold.effect for hold in record.holds} == {ENDED, "suspend"}
+    assert {each.effect for each in record.restrictions} == {ENDED, "suspend"}
     assert verdict.judge_state(record) == Denied(Reason.SUSPENDED)
 
 
 @pytest.mark.parametrize("events", [(), (SUSPENDED,)])
-def test_a_token_that_was_not_ended_has_only_the_holds_of_revocations(
+def test_a_token_that_was_not_ended_has_only_the_restrictions_of_revocations(
     events: tuple[Event, ...],
 ) -> None:
     record = record_of(*snapshot(TOKEN, *events))
-    assert len(record.holds) == len(events)
+    assert len(record.restrictions) == len(events)

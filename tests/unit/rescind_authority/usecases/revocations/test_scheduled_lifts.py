@@ -1,4 +1,4 @@
-"""Timed holds: one that cannot be lifted does not keep the others from being lifted."""
+"""Timed revocations: one that cannot be lifted does not keep the others from being lifted."""
 
 import secrets
 from typing import Any

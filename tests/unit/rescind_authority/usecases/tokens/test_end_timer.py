@@ -11,7 +11,7 @@ from tests.support.postgres_in_memory import Transaction
 from tests.support.timed_ends import S_US, START_US, TimedEnds
 
 from rescind.core.handles import Handle, select
-from rescind.core.revocation import ENDED, ActiveRevocation, Revocation
+from rescind.core.revocation import ENDED, Restriction, Revocation
 from rescind_authority import actors
 from rescind_authority.errors import TokenMovedError
 from rescind_authority.ports.ledger import (
@@ -60,9 +60,9 @@ class World(TimedEnds):
             LedgerCommand(idempotency, revocation, exact=True, change=change)
         )
 
-    async def holds(self, token_hash: bytes) -> tuple[ActiveRevocation, ...]:
+    async def restrictions(self, token_hash: bytes) -> tuple[Restriction, ...]:
         snapshot = await self.postgres.by_hash([token_hash])
-        return record_of(snapshot.tokens[0], snapshot).holds
+        return record_of(snapshot.tokens[0], snapshot).restrictions
 
 
 TOKEN = NewToken(
@@ -89,7 +89,7 @@ def test_an_immediate_end_takes_effect_with_its_event(change: Change) -> None:
     async def story(here: World) -> None:
         sequencer, _ = here.authority()
         done = await here.change(sequencer, change)
-        assert await here.holds(OLD) == (ActiveRevocation(done.revocation_id, ENDED, done.seq),)
+        assert await here.restrictions(OLD) == (Restriction(done.revocation_id, ENDED, done.seq),)
         await asyncio.sleep(100)
         assert here.ends() == []
 
@@ -104,17 +104,17 @@ def test_a_scheduled_end_is_a_hold_from_its_time_on_and_not_before(change: Chang
         await here.change(sequencer, change)
         timer.expect(59)
         await asyncio.sleep(58)
-        assert (await here.holds(OLD), here.ends()) == ((), [])
+        assert (await here.restrictions(OLD), here.ends()) == ((), [])
         await asyncio.sleep(2.5)
         (event,) = here.ends()
         assert 60 * S_US <= event.at_us - START_US < 61.2 * S_US
-        assert await here.holds(OLD) == (
-            ActiveRevocation(event.revocation.revocation_id, ENDED, event.seq),
+        assert await here.restrictions(OLD) == (
+            Restriction(event.revocation.revocation_id, ENDED, event.seq),
         )
         here.clock.set_us = -1_800 * S_US
-        assert [hold.effect for hold in await here.holds(OLD)] == [ENDED]
+        assert [each.effect for each in await here.restrictions(OLD)] == [ENDED]
         if change is OVERLAP:
-            assert await here.holds(NEW) == ()
+            assert await here.restrictions(NEW) == ()
 
     play(story)
 

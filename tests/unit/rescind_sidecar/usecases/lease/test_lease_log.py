@@ -11,8 +11,15 @@ S = 1_000_000_000
 def test_each_change_of_the_lease_is_one_line() -> None:
     log = LeaseLog()
     with capture_logs() as lines:
-        for held, now_s in ((False, 0), (True, 1), (True, 2), (False, 9), (False, 10), (True, 15)):
-            log.observe(held=held, now_ns=now_s * S, ends_ns=8 * S, applied=7)
+        for leased, now_s in (
+            (False, 0),
+            (True, 1),
+            (True, 2),
+            (False, 9),
+            (False, 10),
+            (True, 15),
+        ):
+            log.observe(leased=leased, now_ns=now_s * S, ends_ns=8 * S, applied=7)
     assert [(line["action"], line["log_level"]) for line in lines] == [
         ("lease.first", "info"),
         ("lease.lost", "error"),
@@ -25,7 +32,7 @@ def test_a_lease_that_never_comes_is_logged_once() -> None:
     log = LeaseLog()
     with capture_logs() as lines:
         for now_s in range(10):
-            log.observe(held=False, now_ns=now_s * S, ends_ns=0, applied=None)
+            log.observe(leased=False, now_ns=now_s * S, ends_ns=0, applied=None)
     assert [line["action"] for line in lines] == ["lease.awaited"]
 
 

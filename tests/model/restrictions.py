@@ -1,7 +1,7 @@
 """Suspensions, lifts and a revoke of one token, by independent operators (design 5).
 
 Two operators suspend and lift, a third one kills (a revoke and a suspension under one id) and lifts
-that, a fourth one rotates. The product keeps a set of applied revocations. The expected state is
+that, a fourth one rotates. The product keeps a set of restrictions. The expected state is
 computed from the whole log.
 """
 
@@ -14,12 +14,12 @@ from typing import NamedTuple
 class Broken(StrEnum):
     """A rule of the design, switched off."""
 
-    LAST_WINS = "the last event decides, in place of a set of holds"
+    LAST_WINS = "the last event decides, in place of a set of restrictions"
     LIFTS_ALL = "a lift ends every suspension with its selector, not the one that it names"
     LIFTS_REVOKE = "a lift ends the revoke that has the same id"
     JUDGED_OUTSIDE = "whether a suspension changes anything is judged outside the head lock"
-    ROTATION_CLEARS = "a changed record comes without the holds of the one before"
-    UNKNOWN_IS_NONE = "an effect that is newer than the verifier is not a hold"
+    ROTATION_CLEARS = "a changed record comes without the restrictions of the one before"
+    UNKNOWN_IS_NONE = "an effect that is newer than the verifier is not a restriction"
 
 
 class Event(NamedTuple):
@@ -53,14 +53,14 @@ class State(NamedTuple):
     judged: frozenset[tuple[str, bool]] = frozenset()
     done: frozenset[str] = frozenset()
     standing: frozenset[Event] = frozenset()
-    held: frozenset[Event] = frozenset()
+    restrictions: frozenset[Event] = frozenset()
 
 
 Moves = Iterator[tuple[str, State]]
 
 
 @dataclass(frozen=True)
-class Holds:
+class Restrictions:
     """All commands, in every order."""
 
     broken: Broken | None = None
@@ -76,7 +76,7 @@ class Holds:
                 continue
             if self.broken is Broken.JUDGED_OUTSIDE and name.startswith("suspend"):
                 if name not in judged:
-                    idle = any(event.effect == "suspend" for event in state.held)
+                    idle = any(event.effect == "suspend" for event in state.restrictions)
                     yield f"{name}: judged", state._replace(judged=state.judged | {(name, idle)})
                     continue
                 if judged[name]:
@@ -87,36 +87,36 @@ class Holds:
     def settle(
         self, state: State, name: str, commanded: tuple[Event, ...], written: tuple[Event, ...]
     ) -> State:
-        standing, held = state.standing, state.held
+        standing, restrictions = state.standing, state.restrictions
         for event in commanded:
             standing = self.told(standing, event)
         for event in written:
-            held = self.kept(held, event)
-        return State(state.judged, state.done | {name}, standing, held)
+            restrictions = self.kept(restrictions, event)
+        return State(state.judged, state.done | {name}, standing, restrictions)
 
     def told(self, standing: frozenset[Event], event: Event) -> frozenset[Event]:
         if event.effect == "lift":
             return standing - {Event("suspend", event.name)}
         return standing if event.effect == "changed" else standing | {event}
 
-    def kept(self, held: frozenset[Event], event: Event) -> frozenset[Event]:
+    def kept(self, restrictions: frozenset[Event], event: Event) -> frozenset[Event]:
         match event.effect, self.broken:
             case "lift", Broken.LIFTS_ALL:
-                return frozenset(each for each in held if each.effect != "suspend")
+                return frozenset(each for each in restrictions if each.effect != "suspend")
             case "lift", Broken.LIFTS_REVOKE:
-                return frozenset(each for each in held if each.name != event.name)
+                return frozenset(each for each in restrictions if each.name != event.name)
             case ("lift", Broken.LAST_WINS) | ("changed", Broken.ROTATION_CLEARS):
                 return frozenset()
             case "quarantine", Broken.UNKNOWN_IS_NONE:
-                return held
+                return restrictions
             case _, Broken.LAST_WINS if event.effect != "changed":
                 return frozenset({event})
             case _:
-                return self.told(held, event)
+                return self.told(restrictions, event)
 
     def wrong(self, state: State) -> str | None:
         return (
-            "the token is live, and somebody still holds it"
-            if state.standing and not state.held
+            "the token is live, and a restriction still denies it"
+            if state.standing and not state.restrictions
             else None
         )
