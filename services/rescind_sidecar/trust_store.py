@@ -24,7 +24,7 @@ class Store(Protocol):
         ...
 
 
-class LiveTrustStore:
+class UpdatingTrustStore:
     """Verify signatures with the keys that the trust file's root key leads to."""
 
     def __init__(

@@ -16,9 +16,10 @@ SHARED_NAMES = {
 MOST = 15
 FORMER_NAMES = {
     "ActiveRevocation", "AppliedRevocation", "Belongings", "Care", "Dice", "Elsewhere", "Held",
-    "HeldError", "HoldFacts", "Holding", "Horizon", "How", "Lister", "Mint", "Notary", "Previews",
-    "Seal", "Seldom", "SeldomEach", "SpokenLink", "SystemDice", "Taken", "TrustNotary",
-    "Unknowns", "Verified", "Voice", "Wanted",
+    "HeldError", "HoldFacts", "Holding", "Horizon", "How", "Lister", "LiveCertificate",
+    "LiveEdgeKeys", "LiveKeyring", "LiveTrustStore", "Mint", "Notary", "Previews", "Seal",
+    "Seldom", "SeldomEach", "SpokenLink", "SystemDice", "Taken", "TrustNotary", "Unknowns",
+    "Verified", "Voice", "Wanted",
 }  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from rescind_sidecar.link.transport import Transport
 from rescind_sidecar.ports import AuthorityLink, InstanceKeys
 from rescind_sidecar.ports import TrustStore as TrustStorePort
 from rescind_sidecar.stats.counters import Counters
-from rescind_sidecar.trust_store import FreshKeys, LiveTrustStore
+from rescind_sidecar.trust_store import FreshKeys, UpdatingTrustStore
 
 EVENTS = 3
 
@@ -61,7 +61,7 @@ async def ledger_in_memory() -> AsyncGenerator[Linked]:
     trust = link.keyring.trust
     yield Linked(
         link,
-        LiveTrustStore(Trust(trust.root, trust.signed_statement), wall_us=wall_us),
+        UpdatingTrustStore(Trust(trust.root, trust.signed_statement), wall_us=wall_us),
         FreshKeys(),
         "the ledger takes any",
         link.issue(),

@@ -17,14 +17,14 @@ from rescind.wire import trust_statement
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind.wire.trust_statement import Purpose
 from rescind_authority.keys import secret_files
-from rescind_authority.keys.edge_keys import LiveEdgeKeys
-from rescind_authority.keys.reloading_keyring import LiveKeyring
+from rescind_authority.keys.edge_keys import ReloadingEdgeKeys
+from rescind_authority.keys.reloading_keyring import ReloadingKeyring
 from rescind_authority.ports.keys import EdgeKeys, Entropy, Keys
 from rescind_runtime.crypto.signing import Keyring
 from rescind_runtime.crypto.trust import Trust
 from rescind_sidecar.ports import InstanceKeys, RandomSource, TrustStore
 from rescind_sidecar.random_source import SystemRandomSource
-from rescind_sidecar.trust_store import FreshKeys, LiveTrustStore
+from rescind_sidecar.trust_store import FreshKeys, UpdatingTrustStore
 
 NOW_US = 1_800_000_000_000_000
 CONTENT = b"what is signed"
@@ -72,10 +72,10 @@ def _real(folder: Path, *, from_file: bool) -> Trusted:
     secret_files.create_edge_key(folder / "edge-key")
     known = keyring.trust
     return Trusted(
-        LiveKeyring(folder / "keyring", clock) if from_file else keyring,
-        LiveEdgeKeys(folder / "edge-key", clock),
+        ReloadingKeyring(folder / "keyring", clock) if from_file else keyring,
+        ReloadingEdgeKeys(folder / "edge-key", clock),
         secrets.token_bytes,
-        LiveTrustStore(Trust(known.root, known.signed_statement), wall_us=clock.wall_us),
+        UpdatingTrustStore(Trust(known.root, known.signed_statement), wall_us=clock.wall_us),
         FreshKeys(),
         SystemRandomSource(),
     )
@@ -176,8 +176,8 @@ def test_masters_and_keys_of_rows_have_the_length_of_a_key(trusted: Trusted) -> 
 
 
 def test_the_key_that_tags_new_tokens_is_among_those_that_are_accepted(trusted: Trusted) -> None:
-    assert trusted.edge_keys.minting in trusted.edge_keys.live
-    assert {len(each) for each in trusted.edge_keys.live} == {trust_statement.KEY_BYTES}
+    assert trusted.edge_keys.minting in trusted.edge_keys.accepted
+    assert {len(each) for each in trusted.edge_keys.accepted} == {trust_statement.KEY_BYTES}
 
 
 @pytest.mark.parametrize("length", [1, 16, 32])

@@ -39,7 +39,7 @@ from rescind_sidecar.random_source import SystemRandomSource
 from rescind_sidecar.redis import record_cache
 from rescind_sidecar.redis.record_cache import RedisRecordReader
 from rescind_sidecar.stats.counters import Counters
-from rescind_sidecar.trust_store import FreshKeys, LiveTrustStore
+from rescind_sidecar.trust_store import FreshKeys, UpdatingTrustStore
 from rescind_sidecar.usecases.instance import SidecarInstance, SidecarInstances
 from rescind_sidecar.usecases.lookup.fetch import Fetch
 from rescind_sidecar.usecases.lookup.lookup_budgets import LookupBudgets, LookupLimits
@@ -254,7 +254,7 @@ class Sidecar:
         self._fetch = Fetch(
             instances,
             self.link,
-            LiveTrustStore(self.link.keyring.trust, wall_us=now_us),
+            UpdatingTrustStore(self.link.keyring.trust, wall_us=now_us),
             clock,
             self.tally,
             random_source=SystemRandomSource(),

@@ -17,7 +17,7 @@ from tests.support.tls import Pki
 
 from rescind.client.tls import TlsFiles
 from rescind_runtime.net import http_server
-from rescind_runtime.net.certificates import LiveCertificate
+from rescind_runtime.net.certificates import ReloadingCertificate
 from rescind_runtime.net.connection_limits import Connections, Limits
 
 
@@ -26,9 +26,9 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     return Pki.make(tmp_path_factory.mktemp("pki"))
 
 
-def served(pki: Pki, *, name: str = "server", mutual: bool = False) -> LiveCertificate:
+def served(pki: Pki, *, name: str = "server", mutual: bool = False) -> ReloadingCertificate:
     ca = pki.ca if mutual else None
-    return LiveCertificate(TlsFiles("http", ca, pki.cert(name), pki.key(name)))
+    return ReloadingCertificate(TlsFiles("http", ca, pki.cert(name), pki.key(name)))
 
 
 def client(url: str, files: TlsFiles) -> httpx2.AsyncClient:

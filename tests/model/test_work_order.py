@@ -1,7 +1,7 @@
 """The model of held work takes its steps in the order of the code: here both are compared.
 
 What two threads share is read and written by `hold.py` and `monitor.py` without a lock. A
-tracing holding, keeper and roll note each access as it happens.
+traced hold, and its supervisor, note each access as it happens.
 """
 
 import asyncio
@@ -22,19 +22,19 @@ ALLOWED: Verdict = Allowed(None)  # type: ignore[arg-type]  # nothing here reads
 STEPS = {
     "add": "registers",
     "check": "is judged",
-    "write _end": "can be ended",
+    "write _end_work": "can be ended",
     "read reason": "reads the reason",
     "schedule": "is admitted",
     "clear": "clears the news",
     "take": "takes the roll",
     "write check_skipped": "passes by",
-    "read _end": "reads the end",
+    "read _end_work": "reads the end",
     "recall": "judges",
 }
 
 
 class Traced(Hold):
-    """A holding that notes each read and write of what two threads share."""
+    """A hold that notes each read and write of what two threads share."""
 
     def __init__(self, steps: list[str], supervisor: Any) -> None:
         self.steps: list[str] = []
@@ -42,18 +42,18 @@ class Traced(Hold):
         self.steps = steps
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name in ("_end", "check_skipped"):
+        if name in ("_end_work", "check_skipped"):
             self.steps.append(f"write {name}")
         super().__setattr__(name, value)
 
     def __getattribute__(self, name: str) -> Any:
-        if name in ("_end", "reason"):
+        if name in ("_end_work", "reason"):
             super().__getattribute__("steps").append(f"read {name}")
         return super().__getattribute__(name)
 
 
 class Supervisor:
-    """A keeper that allows everything, and notes what it is asked (ports Keeper and Roll)."""
+    """A supervisor that allows everything, and notes each call."""
 
     next_check_ns = 0
 
@@ -154,7 +154,7 @@ def test_the_monitor_checks_in_the_order_of_the_model(monkeypatch: pytest.Monkey
     async def look() -> None:
         supervisor = Supervisor(steps)
         hold = Traced(steps, supervisor)
-        hold._end = lambda reason: None
+        hold._end_work = lambda reason: None
         supervisor.held = hold
         itself: Any = supervisor
         check_request: Any = Judge(steps)
@@ -174,6 +174,6 @@ def test_a_hit_leaves_its_reason_before_it_ends_the_work() -> None:
     steps: list[str] = []
     hold = Traced(steps, Supervisor(steps))
     told: list[Reason | None] = []
-    hold._end = lambda reason: told.append(Hold.__getattribute__(hold, "reason"))
-    hold.hit(Reason.REVOKED)
+    hold._end_work = lambda reason: told.append(Hold.__getattribute__(hold, "reason"))
+    hold.end(Reason.REVOKED)
     assert told == [Reason.REVOKED]

@@ -103,4 +103,4 @@ class EdgeKeys:
     """The one key that tags tokens (port EdgeKeys)."""
 
     minting = bytes(range(32))
-    live = (minting,)
+    accepted = (minting,)

@@ -43,14 +43,14 @@ def clocks() -> Generator[None]:
         yield
 
 
-def _add(self: HoldRegistry, holding: Hold) -> None:
+def _add(self: HoldRegistry, hold: Hold) -> None:
     """Register a hold as `HoldRegistry.add` does, with a task of this loop in place of a thread."""
     if self._thread is None:
         self._thread = threading.current_thread()
         self.next_check_ns = 0
         looking = asyncio.get_running_loop().create_task(self._run_monitor())
         looking.add_done_callback(lambda _: setattr(self, "_thread", None))
-    self._registered.add(holding)
+    self._registered.add(hold)
 
 
 class Place:

@@ -107,7 +107,7 @@ class OneEdgeKey:
     """A key that is never rotated (port EdgeKeys)."""
 
     minting = bytes(32)
-    live = (minting,)
+    accepted = (minting,)
 
 
 MINT = TokenGenerator(SystemClock(), secrets.token_bytes, OneEdgeKey(), "rsc")

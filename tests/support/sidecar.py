@@ -45,7 +45,7 @@ from rescind_sidecar.redis.record_cache import RedisRecordReader
 from rescind_sidecar.socket.server import SocketServer
 from rescind_sidecar.stats.counters import Counters
 from rescind_sidecar.table_file import TableFile
-from rescind_sidecar.trust_store import FreshKeys, LiveTrustStore
+from rescind_sidecar.trust_store import FreshKeys, UpdatingTrustStore
 from rescind_sidecar.usecases.instance import SidecarInstances
 from rescind_sidecar.usecases.lease.enrol import Enrol
 from rescind_sidecar.usecases.lease.renew import Identity, Renew
@@ -383,7 +383,7 @@ class RunningSidecar:
         clock, random_source, due = SystemClock(), SystemRandomSource(), asyncio.Event()
         self.instances = SidecarInstances(self._tables, FreshKeys(), self.tally)
         trust = self.link.keyring.trust
-        trust_store = LiveTrustStore(
+        trust_store = UpdatingTrustStore(
             Trust(trust.root, trust.signed_statement), wall_us=self._wall_us
         )
         acknowledge = Acknowledge(self.instances, self.link, self.tally)

@@ -85,7 +85,7 @@ class EdgeKeyFile:
             return None
         return self.keys[place - 1].used_from_us + MAX_TTL_S * US_PER_S
 
-    def live(self, now_us: int) -> tuple[bytes, ...]:
+    def accepted(self, now_us: int) -> tuple[bytes, ...]:
         """Return the keys whose tokens may still be valid, newest first."""
         retiring = ((each.key, self.retires_us(place)) for place, each in enumerate(self.keys))
         return tuple(key for key, ends_us in retiring if ends_us is None or now_us < ends_us)
@@ -99,14 +99,14 @@ class EdgeKeyFile:
 
     def rotated(self, now_us: int) -> "EdgeKeyFile":
         """Return the file with a new key, without keys whose last token has ended."""
-        live = frozenset(self.live(now_us))
-        kept = tuple(each for each in self.keys if each.key in live)
+        accepted = frozenset(self.accepted(now_us))
+        kept = tuple(each for each in self.keys if each.key in accepted)
         # The file has whole seconds. Rounded up: each sidecar gets a full minute for the fetch.
         made_us = -(-now_us // US_PER_S) * US_PER_S
         return EdgeKeyFile((EdgeKey(secrets.token_bytes(KEY_BYTES), made_us), *kept))
 
 
-class LiveEdgeKeys:
+class ReloadingEdgeKeys:
     """The current keys of the file (port EdgeKeys). An unreadable file changes nothing."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
@@ -117,8 +117,8 @@ class LiveEdgeKeys:
         self._keys = EdgeKeyFile.read(path)
 
     @property
-    def live(self) -> tuple[bytes, ...]:
-        return self._reload_if_changed().live(self._clock.wall_us())
+    def accepted(self) -> tuple[bytes, ...]:
+        return self._reload_if_changed().accepted(self._clock.wall_us())
 
     @property
     def minting(self) -> bytes:

@@ -37,7 +37,7 @@ class StatementRenewal:
     life_us: int
 
 
-class LiveKeyring:
+class ReloadingKeyring:
     """A keyring that reloads its changed file. An unreadable file changes nothing."""
 
     def __init__(

@@ -14,7 +14,7 @@ import structlog
 from rescind.core.ledger import Position
 from rescind_authority.errors import KeyFileError
 from rescind_authority.keys import secret_files
-from rescind_authority.keys.edge_keys import LiveEdgeKeys
+from rescind_authority.keys.edge_keys import ReloadingEdgeKeys
 from rescind_authority.ledger_index import LedgerIndex
 from rescind_authority.ports.ledger import Epoch
 from rescind_authority.postgres import migrate, pool
@@ -281,7 +281,7 @@ def _build_issuer(settings: AuthoritySettings, postgres: Postgres) -> Issuer:
         mint=TokenGenerator(
             clock=SystemClock(),
             entropy=secrets.token_bytes,
-            edge_keys=LiveEdgeKeys(settings.edge_keys_path, SystemClock()),
+            edge_keys=ReloadingEdgeKeys(settings.edge_keys_path, SystemClock()),
             prefix=settings.token_prefix,
         ),
     )

@@ -50,7 +50,7 @@ class EdgeKeys(Protocol):
     """The keys that tag tokens."""
 
     @property
-    def live(self) -> tuple[bytes, ...]:
+    def accepted(self) -> tuple[bytes, ...]:
         """The keys whose tags are accepted, newest first."""
         ...
 

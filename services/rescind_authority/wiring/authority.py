@@ -12,8 +12,8 @@ import structlog
 from rescind_authority.errors import StoreUnavailableError
 from rescind_authority.http.app import application
 from rescind_authority.http.dependencies import UseCases
-from rescind_authority.keys.edge_keys import LiveEdgeKeys
-from rescind_authority.keys.reloading_keyring import LiveKeyring, StatementRenewal
+from rescind_authority.keys.edge_keys import ReloadingEdgeKeys
+from rescind_authority.keys.reloading_keyring import ReloadingKeyring, StatementRenewal
 from rescind_authority.ledger_index import LedgerIndex
 from rescind_authority.nats.connection import NatsAdapter
 from rescind_authority.nats.publisher import NatsPublisher
@@ -32,7 +32,7 @@ from rescind_runtime import ready_line
 from rescind_runtime.clock import SystemClock
 from rescind_runtime.crypto.trust import KeyringError
 from rescind_runtime.net import http_server, listen, nats_client
-from rescind_runtime.net.certificates import LiveCertificate
+from rescind_runtime.net.certificates import ReloadingCertificate
 from rescind_runtime.net.connection_limits import Connections
 from rescind_runtime.net.proxies import Forwarded
 from rescind_runtime.supervise import Stop
@@ -53,7 +53,7 @@ class Authority:
         """Serve until asked to stop; then finish the work in progress."""
         _log.info("an authority starts", action="started", version=version("rescind"))
         parts = _Parts(self._settings)
-        certificate = LiveCertificate.of(self._settings.files("http"))
+        certificate = ReloadingCertificate.of(self._settings.files("http"))
         if certificate is not None:
             stop.on_hangup = certificate.reload_if_changed
         with closing(parts.index):
@@ -77,7 +77,7 @@ class Authority:
 
     @asynccontextmanager
     async def _serving(
-        self, use_cases: UseCases, certificate: LiveCertificate | None
+        self, use_cases: UseCases, certificate: ReloadingCertificate | None
     ) -> AsyncGenerator[None]:
         """Serve the HTTP API, and announce its URL."""
         proxies = self._settings.proxies
@@ -104,7 +104,7 @@ class _Parts:
         """Read the keys. Raises KeyringError, KeyFileError or TlsError for an invalid file."""
         self._settings = settings
         self._metrics = PrometheusMetrics()
-        self.edge_keys = LiveEdgeKeys(settings.edge_keys_path, SystemClock())
+        self.edge_keys = ReloadingEdgeKeys(settings.edge_keys_path, SystemClock())
         self.keyring = _keyring(settings)
         self._metrics.watch(
             "trust_left_seconds",
@@ -149,7 +149,7 @@ class _Parts:
 
 @asynccontextmanager
 async def _working(
-    core: Core, link: NatsAdapter, keyring: LiveKeyring, redis: RedisRecordWriter | None
+    core: Core, link: NatsAdapter, keyring: ReloadingKeyring, redis: RedisRecordWriter | None
 ) -> AsyncGenerator[None]:
     """Run the background work; cancel it at the end of the block."""
     async with asyncio.TaskGroup() as tasks:
@@ -176,9 +176,9 @@ async def _require_schema(postgres: Postgres) -> None:
         await Migrator(postgres).require_current()
 
 
-def _keyring(settings: AuthoritySettings) -> LiveKeyring:
+def _keyring(settings: AuthoritySettings) -> ReloadingKeyring:
     renewal = StatementRenewal(settings.root_key_path, settings.trust_path, settings.trust_life_us)
-    keyring = LiveKeyring(settings.keyring_path, SystemClock(), renewal=renewal)
+    keyring = ReloadingKeyring(settings.keyring_path, SystemClock(), renewal=renewal)
     if not keyring.rows or keyring.adopting:
         raise KeyringError(
             f"the keyring {settings.keyring_path} has no key for rows, or not all rows have their "

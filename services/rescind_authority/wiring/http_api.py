@@ -5,7 +5,7 @@ from functools import cached_property, partial
 
 from rescind.errors import RescindError
 from rescind_authority.http.dependencies import Health, UseCases
-from rescind_authority.keys.reloading_keyring import LiveKeyring
+from rescind_authority.keys.reloading_keyring import ReloadingKeyring
 from rescind_authority.nats.connection import NatsAdapter
 from rescind_authority.ports.keys import EdgeKeys
 from rescind_authority.postgres.migrate import Migrator
@@ -33,7 +33,7 @@ from rescind_authority.usecases.tokens.rotate_and_expire import TokenChanger
 from rescind_authority.wiring.core import Core
 
 
-def sidecar_api(core: Core, keyring: LiveKeyring, edge_keys: EdgeKeys) -> SidecarApi:
+def sidecar_api(core: Core, keyring: ReloadingKeyring, edge_keys: EdgeKeys) -> SidecarApi:
     """Build the use cases that sidecars call over NATS or HTTP."""
     instances = Instances(keys=keyring, recent=core.recent)
     enroller = Enroller(
@@ -64,7 +64,12 @@ class HttpApi:
     """The use cases that HTTP handlers call. Each part is built when it is first needed."""
 
     def __init__(
-        self, settings: AuthoritySettings, core: Core, *, keyring: LiveKeyring, edge_keys: EdgeKeys
+        self,
+        settings: AuthoritySettings,
+        core: Core,
+        *,
+        keyring: ReloadingKeyring,
+        edge_keys: EdgeKeys,
     ) -> None:
         self._settings = settings
         self._core = core
@@ -214,7 +219,7 @@ class HttpApi:
         )
 
 
-async def _health(migrator: Migrator, link: NatsAdapter, keyring: LiveKeyring) -> Health:
+async def _health(migrator: Migrator, link: NatsAdapter, keyring: ReloadingKeyring) -> Health:
     nats = "ok" if link.connected else "not connected; sidecars ask over HTTP meanwhile"
     try:
         migrated = await migrator.require_current()

@@ -16,7 +16,7 @@ from pathlib import Path
 from rescind.client.verifier import Verifier
 from rescind.errors import UnreachableError
 from rescind_runtime import ready_line, supervise
-from rescind_runtime.net.certificates import LiveCertificate
+from rescind_runtime.net.certificates import ReloadingCertificate
 from rescind_runtime.net.tls_protocol import Secured
 from rescind_runtime.settings import RuntimeSettings
 from rescind_runtime.supervise import Stop
@@ -64,7 +64,7 @@ async def _main(stop: Stop) -> None:
         introspection_on_loopback=settings.introspect is IntrospectionCallers.LOOPBACK,
         introspection_exp=settings.introspect_exp,
     )
-    certificate = LiveCertificate.of(settings.files("http"))
+    certificate = ReloadingCertificate.of(settings.files("http"))
     secured = Secured(certificate)
     async with asyncio.TaskGroup() as tasks:
         listener = Listener(application, tasks, with_body=WITH_BODY)

@@ -13,7 +13,7 @@ from typing import cast
 
 from rescind.client.tls import TlsFiles
 from rescind_runtime.net import listen
-from rescind_runtime.net.certificates import LiveCertificate
+from rescind_runtime.net.certificates import ReloadingCertificate
 from rescind_runtime.net.tls_protocol import Secured
 from rescind_sidecar.http import workers
 from rescind_sidecar.http.health import Operations
@@ -53,7 +53,7 @@ async def serving(
     Without workers there is no data plane, and this process serves the operator's endpoints at the
     address. Raises AddressError, ChildError and TlsError.
     """
-    certificate = LiveCertificate.of(files)  # an error must be raised before a worker starts
+    certificate = ReloadingCertificate.of(files)  # an error must be raised before a worker starts
     with listen.bind(address) as bound:
         url = listen.url(bound, secured=certificate is not None)
         if not number:
@@ -73,7 +73,7 @@ async def serving(
 
 @asynccontextmanager
 async def _serve_operations(
-    operations: Operations, bound: socket.socket, certificate: LiveCertificate | None = None
+    operations: Operations, bound: socket.socket, certificate: ReloadingCertificate | None = None
 ) -> AsyncGenerator[None]:
     loop, secured = asyncio.get_running_loop(), Secured(certificate)
     async with asyncio.TaskGroup() as tasks:

@@ -17,7 +17,7 @@ from rescind_sidecar.redis.record_cache import RedisRecordReader
 from rescind_sidecar.settings import SidecarSettings
 from rescind_sidecar.stats.counters import Counters
 from rescind_sidecar.table_file import TableFile
-from rescind_sidecar.trust_store import FreshKeys, LiveTrustStore
+from rescind_sidecar.trust_store import FreshKeys, UpdatingTrustStore
 from rescind_sidecar.usecases.instance import SidecarInstances
 from rescind_sidecar.usecases.lease.enrol import Enrol
 from rescind_sidecar.usecases.lease.renew import Identity, Renew
@@ -42,7 +42,7 @@ class Parts:
         tables: TableFile,
         clock: SystemClock,
         tally: Counters,
-        trust_store: LiveTrustStore,
+        trust_store: UpdatingTrustStore,
         redis: RedisRecordReader | None,
     ) -> None:
         """Store the dependencies of the parts. `redis` is None if no Redis is configured."""

@@ -25,7 +25,7 @@ from rescind_sidecar.socket.server import SocketServer
 from rescind_sidecar.stats.counters import Counters
 from rescind_sidecar.table_file import TableFile
 from rescind_sidecar.trust_file import KeptTrust
-from rescind_sidecar.trust_store import LiveTrustStore
+from rescind_sidecar.trust_store import UpdatingTrustStore
 from rescind_sidecar.usecases import shutdown
 from rescind_sidecar.wiring.parts import Parts
 
@@ -46,7 +46,7 @@ class Sidecar:
             settings.socket_path, boot=self._boot, posture=Posture.parse(settings.posture)
         )
         self._trust = Trust.read(settings.trust_path)
-        self._trust_store: LiveTrustStore
+        self._trust_store: UpdatingTrustStore
         nats_client.options(settings.nats)  # raises now if a file of the NATS link is not valid
         shared = settings.redis
         self._redis = None if shared is None else RedisRecordReader(shared)
@@ -82,12 +82,12 @@ class Sidecar:
                 )
         _log.info("stopped", action="stopped")
 
-    def _load_trust_store(self) -> LiveTrustStore:
+    def _load_trust_store(self) -> UpdatingTrustStore:
         """Return a store with the newest trust statement seen here. Raises KeyringError."""
         settings = self._settings
         kept = KeptTrust(settings.kept_trust_path)
         trust = kept.newest(self._trust, source=settings.trust_path)
-        return LiveTrustStore(trust, wall_us=self._clock.wall_us, store=kept)
+        return UpdatingTrustStore(trust, wall_us=self._clock.wall_us, store=kept)
 
     @asynccontextmanager
     async def _run_background(self, parts: Parts) -> AsyncGenerator[asyncio.TaskGroup]:

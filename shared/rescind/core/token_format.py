@@ -108,7 +108,7 @@ def shaped(text: str) -> bool:
 
 
 def genuine(token: Token, edge_keys: Iterable[bytes]) -> bool:
-    """Return True if one of the live edge keys made this token's tag."""
+    """Return True if one of these edge keys made this token's tag."""
     return any(
         hmac.compare_digest(token.tag, _compute_tag(token.prefix, token.kind, token.random, key))
         for key in edge_keys

@@ -38,4 +38,4 @@ class FakeHoldSupervisor:
             verdict = self._check(hold.request)
             if isinstance(verdict, Denied):
                 self.remove(hold)
-                hold.hit(verdict.reason)
+                hold.end(verdict.reason)

@@ -79,7 +79,7 @@ class EnrolmentRefused:
 
 @dataclass(frozen=True, slots=True)
 class InstanceSecrets:
-    """The secret for the MACs of the instance's messages, and the live edge keys."""
+    """The secret for the MACs of the instance's messages, and the accepted edge keys."""
 
     secret: bytes
     edge_keys: tuple[bytes, ...]

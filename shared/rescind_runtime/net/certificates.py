@@ -15,7 +15,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 _Stamp = tuple[int, int, int] | None
 
 
-class LiveCertificate:
+class ReloadingCertificate:
     """A certificate that is loaded again when its files change.
 
     If the new files cannot be used, the former certificate stays in use. A connection keeps the
@@ -29,7 +29,7 @@ class LiveCertificate:
         self.context: ssl.SSLContext = files.server()
 
     @classmethod
-    def of(cls, files: TlsFiles) -> "LiveCertificate | None":
+    def of(cls, files: TlsFiles) -> "ReloadingCertificate | None":
         """Return the certificate of a listener, or None if no file is set. Raises TlsError."""
         return cls(files) if files else None
 

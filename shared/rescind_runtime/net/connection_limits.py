@@ -34,7 +34,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from rescind_runtime.net.certificates import LiveCertificate
+from rescind_runtime.net.certificates import ReloadingCertificate
 from rescind_runtime.net.tls_protocol import Secured
 
 _READ_BYTES = 16 * 1024
@@ -209,7 +209,7 @@ class Config(uvicorn.Config):
     """uvicorn's configuration with the connections of this server."""
 
     def __init__(
-        self, app: Any, connections: Connections, certificate: LiveCertificate | None = None
+        self, app: Any, connections: Connections, certificate: ReloadingCertificate | None = None
     ) -> None:
         secured = Secured(certificate)
 

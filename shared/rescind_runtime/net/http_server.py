@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 
 from rescind_runtime.net import listen
-from rescind_runtime.net.certificates import LiveCertificate
+from rescind_runtime.net.certificates import ReloadingCertificate
 from rescind_runtime.net.connection_limits import Config, Connections, Limits
 
 _OTHER_DESCRIPTORS = 256  # Postgres, NATS, Redis, files
@@ -24,7 +24,7 @@ async def serving(
     address: str,
     *,
     connections: Connections | None = None,
-    certificate: LiveCertificate | None = None,
+    certificate: ReloadingCertificate | None = None,
 ) -> AsyncGenerator[str]:
     """Serve at `host:port` (port 0: any), yield the URL, and stop within two seconds at the end.
 

@@ -16,7 +16,7 @@ from rescind.client import causes
 from rescind.client.causes import Fault
 from rescind_runtime.clock import monotonic_raw_ns
 from rescind_runtime.log_throttle import LogThrottle
-from rescind_runtime.net.certificates import LiveCertificate
+from rescind_runtime.net.certificates import ReloadingCertificate
 
 _READ_BYTES = 16 * 1024
 
@@ -26,7 +26,7 @@ _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 class Secured:
     """The TLS of one listener's connections. `certificate` is None for clear text."""
 
-    def __init__(self, certificate: LiveCertificate | None) -> None:
+    def __init__(self, certificate: ReloadingCertificate | None) -> None:
         self._certificate = certificate
         self._refused: dict[Fault, LogThrottle] = {}
         self.buffer = memoryview(bytearray(_READ_BYTES))

@@ -19,8 +19,8 @@ from rescind.wire.signed_envelope import SignedEnvelope
 from rescind.wire.trust_statement import Purpose
 from rescind_authority.errors import KeyFileError
 from rescind_authority.keys import secret_files
-from rescind_authority.keys.edge_keys import EdgeKeyFile, LiveEdgeKeys
-from rescind_authority.keys.reloading_keyring import LiveKeyring
+from rescind_authority.keys.edge_keys import EdgeKeyFile, ReloadingEdgeKeys
+from rescind_authority.keys.reloading_keyring import ReloadingKeyring
 from rescind_authority.operator import bootstrap, key_commands
 from rescind_runtime.clock import SystemClock
 from rescind_runtime.crypto import signing
@@ -167,49 +167,49 @@ def prepared(system: System) -> System:
 
 def test_a_new_key_is_known_before_it_signs(prepared: System) -> None:
     clock = ManualClock(now_us=SystemClock().wall_us())
-    live = LiveKeyring(prepared.settings.keyring_path, clock)
-    before = live.sign(Purpose.EVENTS, b"x").key_id
+    keyring = ReloadingKeyring(prepared.settings.keyring_path, clock)
+    before = keyring.sign(Purpose.EVENTS, b"x").key_id
     key_commands.rotate(prepared.settings, Purpose.EVENTS)
-    live.refresh()
-    assert live.serial == 2
-    assert live.sign(Purpose.EVENTS, b"x").key_id == before
+    keyring.refresh()
+    assert keyring.serial == 2
+    assert keyring.sign(Purpose.EVENTS, b"x").key_id == before
     clock.now_us = SystemClock().wall_us() + OVERLAP_US
-    live.refresh()
-    after = live.sign(Purpose.EVENTS, b"x")
+    keyring.refresh()
+    after = keyring.sign(Purpose.EVENTS, b"x")
     assert after.key_id != before
-    assert live.verify(Purpose.EVENTS, after)
+    assert keyring.verify(Purpose.EVENTS, after)
 
 
 def test_a_new_edge_key_is_known_before_it_mints_and_an_old_one_outlives_its_tokens(
     prepared: System,
 ) -> None:
     clock, path = ManualClock(now_us=SystemClock().wall_us()), prepared.settings.edge_keys_path
-    live = LiveEdgeKeys(path, clock)
-    (before,) = live.live
+    edge_keys = ReloadingEdgeKeys(path, clock)
+    (before,) = edge_keys.accepted
     clock.now_us = SystemClock().wall_us()
     key_commands.rotate(prepared.settings, key_commands.EDGE)
-    fresh, kept = live.live
-    assert (kept, live.minting) == (before, before)
+    fresh, kept = edge_keys.accepted
+    assert (kept, edge_keys.minting) == (before, before)
     clock.now_us += OVERLAP_US - 1
-    assert live.minting == before
+    assert edge_keys.minting == before
     now_us = SystemClock().wall_us() + 1_000_000  # the file has whole seconds
     clock.now_us = now_us + OVERLAP_US
-    assert live.minting == fresh
+    assert edge_keys.minting == fresh
     clock.now_us = now_us + 366 * 86_400 * 1_000_000
-    assert live.live == (fresh, before)
+    assert edge_keys.accepted == (fresh, before)
     clock.now_us += OVERLAP_US + 1_000_000
-    assert [*live.live] == [fresh]
+    assert [*edge_keys.accepted] == [fresh]
 
 
 def test_an_edge_key_file_that_cannot_be_read_changes_no_key(prepared: System) -> None:
     path = prepared.settings.edge_keys_path
-    live = LiveEdgeKeys(path, SystemClock())
-    before = live.live
+    edge_keys = ReloadingEdgeKeys(path, SystemClock())
+    before = edge_keys.accepted
     for wrong in ("", "no key", "abcd 17", None):
         path.unlink()
         if wrong is not None:
             path.write_text(wrong)
-        assert live.live == before
+        assert edge_keys.accepted == before
 
 
 def test_the_output_about_edge_keys_contains_no_secret(prepared: System) -> None:
@@ -244,8 +244,8 @@ def test_the_output_about_the_keyring_contains_no_secret(prepared: System) -> No
 
 def test_a_file_that_is_not_the_installations_keyring_changes_no_key(prepared: System) -> None:
     path = prepared.settings.keyring_path
-    live = LiveKeyring(path, SystemClock())
-    before = live.statement
+    keyring = ReloadingKeyring(path, SystemClock())
+    before = keyring.statement
     other = Keyring.create(root=bytes(32), now_us=1)
     for wrong in ("", "{}", None):
         path.unlink()
@@ -253,5 +253,5 @@ def test_a_file_that_is_not_the_installations_keyring_changes_no_key(prepared: S
             other.write(path)
         else:
             path.write_text(wrong)
-        live.refresh()
-        assert live.statement == before
+        keyring.refresh()
+        assert keyring.statement == before

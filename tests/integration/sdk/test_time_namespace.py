@@ -18,16 +18,16 @@ from rescind import Allowed, Verifier
 
 verifier = Verifier.attach(sys.argv[1], timeout_s=5)
 verifier.check(sys.argv[2])
-holding = verifier.hold(sys.argv[2])
-holding.__enter__()
-assert verifier._connection.table is not None and holding.table_until_ns is not None
+hold = verifier.hold(sys.argv[2])
+hold.__enter__()
+assert verifier._connection.table is not None and hold.table_until_ns is not None
 if ctypes.CDLL(None).unshare(0x80):  # CLONE_NEWTIME, from <linux/sched.h>: for children
     sys.exit(77)
 Path("/proc/self/timens_offsets").write_text("boottime -20 0")
 if os.fork() == 0:
     verdict = verifier.check(sys.argv[2])
     allowed = isinstance(verdict, Allowed)
-    print(allowed, verifier._connection.table, holding.table_until_ns, flush=True)
+    print(allowed, verifier._connection.table, hold.table_until_ns, flush=True)
     os._exit(0)
 sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 """

@@ -7,7 +7,7 @@ import pytest
 from rescind_runtime.crypto.signing import Keyring
 from rescind_runtime.crypto.trust import KeyringError, Trust
 from rescind_sidecar.trust_file import KeptTrust
-from rescind_sidecar.trust_store import LiveTrustStore
+from rescind_sidecar.trust_store import UpdatingTrustStore
 
 ROOT, NEW_ROOT, OTHER_ROOT = bytes(range(32)), bytes(range(32, 64)), bytes(range(64, 96))
 NOW_US = 1_767_225_600_000_000
@@ -22,11 +22,11 @@ def file_of(keyring: Keyring) -> Trust:
     return Trust(keyring.root, keyring.statement)
 
 
-def start(kept: Path, keyring: Keyring) -> LiveTrustStore:
+def start(kept: Path, keyring: Keyring) -> UpdatingTrustStore:
     """Start a sidecar with the trust file of this keyring."""
     store = KeptTrust(kept)
     trust = store.newest(file_of(keyring), source=Path("trust"))
-    return LiveTrustStore(trust, wall_us=lambda: NOW_US, store=store)
+    return UpdatingTrustStore(trust, wall_us=lambda: NOW_US, store=store)
 
 
 @pytest.fixture

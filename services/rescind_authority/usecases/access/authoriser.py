@@ -127,7 +127,7 @@ class Authoriser:
             token = token_format.parse(bearer or "", prefix=self._prefix)
         except MalformedTokenError:
             return None
-        ours = token_format.genuine(token, self._edge_keys.live)
+        ours = token_format.genuine(token, self._edge_keys.accepted)
         refused = token_format.digest(bearer or "") in self._refused
         return token.kind if ours and not refused else None
 
@@ -198,7 +198,7 @@ class Authoriser:
         except MalformedTokenError as error:
             raise UnauthenticatedError(f"the bearer is {error}.") from None
         # The tag costs microseconds: a flood of forgeries never reaches Postgres.
-        if not token_format.genuine(token, self._edge_keys.live):
+        if not token_format.genuine(token, self._edge_keys.accepted):
             raise not_accepted(verdict.Reason.UNKNOWN, what)
         found = await self._resolver.read_presented(bearer)
         if found.record is None or found.token is None:

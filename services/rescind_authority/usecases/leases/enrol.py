@@ -113,7 +113,9 @@ class Enroller:
             self._audit(None if found is None else found.record, instance, problem)
             return EnrolmentRefused(request.nonce, problem)
         epoch = self._recent.epoch
-        instance_secrets = InstanceSecrets(self._instances.secret(instance), self._edge_keys.live)
+        instance_secrets = InstanceSecrets(
+            self._instances.secret(instance), self._edge_keys.accepted
+        )
         return Granted(
             nonce=request.nonce,
             instance=instance,
@@ -142,7 +144,7 @@ class Enroller:
             token = token_format.parse(text, prefix=text.partition("_")[0])
         except MalformedTokenError:
             return False
-        return token_format.genuine(token, self._edge_keys.live)
+        return token_format.genuine(token, self._edge_keys.accepted)
 
     async def _enrol(
         self, credential: Credential, instance: bytes, found: LookupResult | None

@@ -33,7 +33,7 @@ class HoldSupervisor(Protocol):
         ...
 
     def add(self, hold: "Hold") -> None:
-        """Register a hold: call its `hit`, from any thread, as soon as its request is denied."""
+        """Register a hold: call its `end`, from any thread, as soon as its request is denied."""
         ...
 
     def schedule(self, hold: "Hold") -> None:
@@ -82,26 +82,26 @@ class Hold:
         self.table_until_ns: int | None = None
         self._supervisor = supervisor
         self._entered = False
-        self._end: Callable[[Reason], object] | None = None
+        self._end_work: Callable[[Reason], object] | None = None
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._cancelled = False
 
-    def hit(self, reason: Reason) -> None:
+    def end(self, reason: Reason) -> None:
         """End the work. May be called from any thread, and repeatedly."""
         self.reason = self.reason or reason
-        if self._end is not None:
-            self._end(self.reason)
+        if self._end_work is not None:
+            self._end_work(self.reason)
 
     def defer(self) -> bool:
         """Return True while the first check is in flight, and mark the hold for a check after it.
 
         A second check at the same time could fail on its own and end the work.
         """
-        # Write before the read. `_activate` writes `_end`, then reads `check_skipped`. So at least
-        # one of the two sees the other's write.
+        # Write before the read. `_activate` writes `_end_work`, then reads `check_skipped`. So at
+        # least one of the two sees the other's write.
         self.check_skipped = True
-        return self._end is None
+        return self._end_work is None
 
     # In an event loop --------------------------------------------------------------------------
 
@@ -127,7 +127,7 @@ class Hold:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Raise DeniedError if the token was hit, in place of the resulting cancellation."""
+        """Raise DeniedError if the hold was ended, in place of the resulting cancellation."""
         task, self._task = self._task, None
         self._supervisor.remove(self)
         if not self._cancelled or task is None:
@@ -180,8 +180,8 @@ class Hold:
                 raise DeniedError(reason)
 
     def _activate(self, end: Callable[[Reason], object]) -> None:
-        self._end = end
-        # After the line above, `hit` calls `_end`. An earlier `hit` has left a reason.
+        self._end_work = end
+        # After the line above, `end` calls `_end_work`. An earlier `end` has left a reason.
         if self.reason is not None:
             raise DeniedError(self.reason)
         self._supervisor.schedule(self)

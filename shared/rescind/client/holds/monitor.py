@@ -273,7 +273,7 @@ class HoldMonitor:
     def _end(self, hold: Hold, reason: Reason) -> None:
         self._requested.pop(hold, None)
         self._schedule.remove(hold)
-        hold.hit(reason)
+        hold.end(reason)
 
     def _is_excused(self, reason: Reason, connection: SidecarConnection) -> bool:
         """Return True if the verdict is missing because the sidecar is being replaced.

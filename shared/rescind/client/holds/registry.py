@@ -153,4 +153,4 @@ class HoldRegistry:
             holds, self._registered = self._registered, set()
             self._thread = self._wake = self._monitor = None
         for hold in holds:
-            hold.hit(Reason.UNAVAILABLE)
+            hold.end(Reason.UNAVAILABLE)

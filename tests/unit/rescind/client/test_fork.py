@@ -152,8 +152,8 @@ def test_a_child_watches_only_the_work_of_the_thread_that_forked(
     monkeypatch.setattr(threading.Thread, "start", start)
     mine, others, of_a_loop = (Hold(verifier._holds, CheckRequest("token")) for _ in range(3))
     mine.thread, others.thread = threading.get_ident(), threading.get_ident() + 1
-    for holding in (mine, others, of_a_loop):
-        verifier._holds.add(holding)
+    for hold in (mine, others, of_a_loop):
+        verifier._holds.add(hold)
     verifier._reset_after_fork()
     assert verifier._holds._registered == {mine}
     assert len(started) == 2  # the parent's thread, and one that the child has of its own

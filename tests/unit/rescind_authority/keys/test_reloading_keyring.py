@@ -12,7 +12,7 @@ from tests.support.clocks import ManualClock
 from rescind_authority.errors import KeyFileError
 from rescind_authority.keys import secret_files
 from rescind_authority.keys.edge_keys import EdgeKeyFile
-from rescind_authority.keys.reloading_keyring import LiveKeyring, StatementRenewal
+from rescind_authority.keys.reloading_keyring import ReloadingKeyring, StatementRenewal
 from rescind_authority.operator import bootstrap, key_commands
 from rescind_authority.settings import AuthoritySettings
 from rescind_runtime.clock import SystemClock
@@ -45,9 +45,9 @@ def clock() -> ManualClock:
     return ManualClock(now_us=SystemClock().wall_us())
 
 
-def living(settings: AuthoritySettings, clock: ManualClock) -> LiveKeyring:
+def reloading(settings: AuthoritySettings, clock: ManualClock) -> ReloadingKeyring:
     renewal = StatementRenewal(settings.root_key_path, settings.trust_path, settings.trust_life_us)
-    return LiveKeyring(settings.keyring_path, clock, renewal=renewal)
+    return ReloadingKeyring(settings.keyring_path, clock, renewal=renewal)
 
 
 def kept_elsewhere(settings: AuthoritySettings) -> Path:
@@ -57,27 +57,27 @@ def kept_elsewhere(settings: AuthoritySettings) -> Path:
 def test_a_statement_is_renewed_when_a_third_of_its_life_is_over(
     settings: AuthoritySettings, clock: ManualClock
 ) -> None:
-    live = living(settings, clock)
+    keyring = reloading(settings, clock)
     clock.now_us += LIFE_US // 3 - DAY_US
-    live.refresh()
-    assert live.serial == 1
+    keyring.refresh()
+    assert keyring.serial == 1
     clock.now_us += 2 * DAY_US
-    live.refresh()
-    assert live.serial == 2
-    assert live.left_s * 1e6 > LIFE_US - 2 * DAY_US
+    keyring.refresh()
+    assert keyring.serial == 2
+    assert keyring.left_s * 1e6 > LIFE_US - 2 * DAY_US
     # What is public, and what another process reads, is the same.
     assert Trust.read(settings.trust_path).serial == Keyring.read(settings.keyring_path).serial == 2
-    live.refresh()
-    assert live.serial == 2
+    keyring.refresh()
+    assert keyring.serial == 2
 
 
 def test_an_authority_that_was_off_for_longer_than_a_statement_lives_renews_it_on_return(
     settings: AuthoritySettings, clock: ManualClock
 ) -> None:
     clock.now_us += 5 * LIFE_US
-    live = living(settings, clock)
-    live.refresh()
-    assert live.health == "ok"
+    keyring = reloading(settings, clock)
+    keyring.refresh()
+    assert keyring.health == "ok"
 
 
 def test_a_shorter_life_that_is_configured_later_makes_no_statement_that_is_over(
@@ -85,9 +85,9 @@ def test_a_shorter_life_that_is_configured_later_makes_no_statement_that_is_over
 ) -> None:
     clock.now_us += LIFE_US - DAY_US
     short = settings.model_copy(update={"trust_life": 3_600})
-    live = living(short, clock)
-    live.refresh()
-    assert live.health == "ok"
+    keyring = reloading(short, clock)
+    keyring.refresh()
+    assert keyring.health == "ok"
 
 
 def test_authorities_on_two_hosts_renew_into_one_statement(
@@ -97,44 +97,44 @@ def test_authorities_on_two_hosts_renew_into_one_statement(
     there.data.mkdir()
     for path in (settings.keyring_path, settings.root_key_path):
         (there.data / path.name).write_bytes(path.read_bytes())
-    here_live, there_live = living(settings, clock), living(there, clock)
+    here, other = reloading(settings, clock), reloading(there, clock)
     clock.now_us += LIFE_US // 3 + DAY_US
-    here_live.refresh()
+    here.refresh()
     clock.now_us += 3 * DAY_US  # it was off for a while
-    there_live.refresh()
-    assert here_live.statement == there_live.statement
-    assert here_live.serial == 2
+    other.refresh()
+    assert here.statement == other.statement
+    assert here.serial == 2
 
 
 def test_if_the_root_key_is_kept_elsewhere_a_warning_precedes_the_end_of_the_statement(
     settings: AuthoritySettings, clock: ManualClock
 ) -> None:
     kept_elsewhere(settings)
-    live = living(settings, clock)
+    keyring = reloading(settings, clock)
     clock.now_us += LIFE_US // 2
     with capture_logs() as logs:
-        live.refresh()
-    assert (live.serial, live.health, logs) == (1, "ok", [])
+        keyring.refresh()
+    assert (keyring.serial, keyring.health, logs) == (1, "ok", [])
     clock.now_us += LIFE_US // 4
     with capture_logs() as logs:
-        live.refresh()
-        live.refresh()
+        keyring.refresh()
+        keyring.refresh()
     assert [each["action"] for each in logs] == ["trust.not_renewed"]
-    assert "keys renew" in live.health
+    assert "keys renew" in keyring.health
     clock.now_us += LIFE_US
-    assert "sidecars accept no lease" in live.health
+    assert "sidecars accept no lease" in keyring.health
 
 
 def test_a_statement_is_renewed_by_hand_with_the_root_key(
     settings: AuthoritySettings, clock: ManualClock
 ) -> None:
     vault = kept_elsewhere(settings)
-    live = living(settings, clock)
+    keyring = reloading(settings, clock)
     with pytest.raises(KeyFileError, match="RESCIND_ROOT_KEY_FILE"):
         key_commands.renew(settings)
     key_commands.renew(settings.model_copy(update={"root_key_file": vault}))
-    live.refresh()
-    assert live.serial == 2
+    keyring.refresh()
+    assert keyring.serial == 2
 
 
 def test_a_statement_without_an_end_is_renewed_once_with_an_end(
@@ -145,14 +145,14 @@ def test_a_statement_without_an_end_is_renewed_once_with_an_end(
     old = Keyring.create(root=root, now_us=clock.now_us - 5 * LIFE_US)
     old.write(settings.keyring_path)
     vault = kept_elsewhere(settings)
-    live = living(settings, clock)
+    keyring = reloading(settings, clock)
     with capture_logs() as logs:
-        live.refresh()
-    assert (live.serial, live.health, logs) == (1, "ok", [])
+        keyring.refresh()
+    assert (keyring.serial, keyring.health, logs) == (1, "ok", [])
     vault.rename(settings.root_key_path)
-    live.refresh()
-    assert live.serial == 2
-    assert live.left_s * 1e6 == LIFE_US
+    keyring.refresh()
+    assert keyring.serial == 2
+    assert keyring.left_s * 1e6 == LIFE_US
 
 
 def test_a_keyring_of_an_older_version_is_read(settings: AuthoritySettings) -> None:
@@ -167,33 +167,33 @@ def test_a_keyring_of_an_older_version_is_read(settings: AuthoritySettings) -> N
 def test_a_renewal_and_a_rotation_at_the_same_time_lose_nothing(
     settings: AuthoritySettings, clock: ManualClock
 ) -> None:
-    live = living(settings, clock)
+    keyring = reloading(settings, clock)
     clock.now_us += LIFE_US // 2
     with secret_files.locked(settings.keyring_path):  # as `keys rotate` holds it
-        looking = threading.Thread(target=live.refresh)
+        looking = threading.Thread(target=keyring.refresh)
         looking.start()
-        keyring = Keyring.read(settings.keyring_path)
+        written = Keyring.read(settings.keyring_path)
         root = secret_files.read_key(settings.root_key_path)
-        rotated = keyring.rotated("events", root=root, now_us=clock.now_us)
+        rotated = written.rotated("events", root=root, now_us=clock.now_us)
         rotated.write(settings.keyring_path)
     looking.join(timeout=10)
     assert not looking.is_alive()
     names = {name for _, name, _ in Keyring.read(settings.keyring_path).known()}
     assert names >= {name for _, name, _ in rotated.known()}
-    live.refresh()
-    assert live.serial == Keyring.read(settings.keyring_path).serial
+    keyring.refresh()
+    assert keyring.serial == Keyring.read(settings.keyring_path).serial
 
 
 @pytest.mark.parametrize("kind", key_commands.ROTATABLE)
 def test_every_key_rotates_and_a_running_authority_takes_it(
     settings: AuthoritySettings, clock: ManualClock, kind: str
 ) -> None:
-    live, before = living(settings, clock), Trust.read(settings.trust_path)
+    keyring, before = reloading(settings, clock), Trust.read(settings.trust_path)
     edge = EdgeKeyFile.read(settings.edge_keys_path)
     key_commands.rotate(settings, kind)
-    live.refresh()
-    assert live.serial == 2
-    assert before.accept(live.statement)
+    keyring.refresh()
+    assert keyring.serial == 2
+    assert before.accept(keyring.statement)
     assert (EdgeKeyFile.read(settings.edge_keys_path) != edge) is (kind == key_commands.EDGE)
     assert (before.root != before.roots[0]) is (kind == key_commands.ROOT)
 
@@ -202,50 +202,50 @@ def test_every_key_rotates_and_a_running_authority_takes_it(
 def test_every_key_retires_at_once_also_just_after_a_rotation(
     settings: AuthoritySettings, clock: ManualClock, kind: str
 ) -> None:
-    live = living(settings, clock)
+    keyring = reloading(settings, clock)
     key_commands.rotate(settings, "events")
-    live.refresh()
-    masters = live.masters
+    keyring.refresh()
+    masters = keyring.masters
     key_commands.retire(settings, kind)
-    live.refresh()
+    keyring.refresh()
     kinds = KINDS if kind == key_commands.ALL else (kind,)
-    assert set(live.masters).isdisjoint(masters) is ("master" in kinds)
+    assert set(keyring.masters).isdisjoint(masters) is ("master" in kinds)
 
 
 def test_a_key_for_rows_is_used_from_a_minute_on_and_the_former_ones_check_until_they_retire(
     settings: AuthoritySettings, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(key_commands, "wall_us", clock.wall_us)
-    live = living(settings, clock)
-    (first,) = live.rows
+    keyring = reloading(settings, clock)
+    (first,) = keyring.rows
     key_commands.rotate(settings, ROWS)
-    live.refresh()
-    assert (live.rows[0], len(live.rows)) == (first, 2)
+    keyring.refresh()
+    assert (keyring.rows[0], len(keyring.rows)) == (first, 2)
     with pytest.raises(KeyringError, match="in a minute"):
         key_commands.retire(settings, ROWS)
     clock.now_us += 61_000_000
-    live.refresh()
-    second = live.rows[0]
-    assert live.rows == (second, first)
+    keyring.refresh()
+    second = keyring.rows[0]
+    assert keyring.rows == (second, first)
     key_commands.rotate(settings, ROWS)
-    live.refresh()
-    assert live.rows[0] == second
-    assert {first, second} < set(live.rows)
+    keyring.refresh()
+    assert keyring.rows[0] == second
+    assert {first, second} < set(keyring.rows)
     clock.now_us += 61_000_000
     key_commands.retire(settings, ROWS)
-    live.refresh()
-    assert len(live.rows) == 1
-    assert not {first, second} & set(live.rows)
+    keyring.refresh()
+    assert len(keyring.rows) == 1
+    assert not {first, second} & set(keyring.rows)
 
 
 def test_with_the_whole_keyring_the_key_for_rows_is_only_rotated(
     settings: AuthoritySettings, clock: ManualClock
 ) -> None:
-    live = living(settings, clock)
-    (first,) = live.rows
+    keyring = reloading(settings, clock)
+    (first,) = keyring.rows
     key_commands.retire(settings, key_commands.ALL)
-    live.refresh()
-    assert (live.rows[1:], live.rows[0] != first) == ((first,), True)
+    keyring.refresh()
+    assert (keyring.rows[1:], keyring.rows[0] != first) == ((first,), True)
 
 
 def test_no_row_is_left_without_a_key_that_checks_it() -> None:

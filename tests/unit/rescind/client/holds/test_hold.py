@@ -262,7 +262,7 @@ class Slow:
     def check_request(self, request: CheckRequest) -> Verdict:
         verdict = self._supervisor.check_request(request)
         for hold in self.holds:  # the hit comes now, to each registered hold
-            hold.hit(self._hit)
+            hold.end(self._hit)
         return verdict
 
     async def acheck_request(self, request: CheckRequest) -> Verdict:

@@ -59,7 +59,7 @@ class Work:
     def defer(self) -> bool:
         return False
 
-    def hit(self, reason: Reason) -> None:
+    def end(self, reason: Reason) -> None:
         self.reason = reason
         self.ended = (now_s(), reason)
 

@@ -27,7 +27,7 @@ HOUR_S = 3_600
 
 class Edge:
     minting = bytes(32)
-    live = (minting,)
+    accepted = (minting,)
 
 
 class World(TimedEnds):

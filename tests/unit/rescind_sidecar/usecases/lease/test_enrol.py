@@ -23,7 +23,7 @@ from rescind_sidecar.http.health import Operations
 from rescind_sidecar.prometheus import SidecarMetrics
 from rescind_sidecar.random_source import SystemRandomSource
 from rescind_sidecar.stats.counters import Counters
-from rescind_sidecar.trust_store import FreshKeys, LiveTrustStore
+from rescind_sidecar.trust_store import FreshKeys, UpdatingTrustStore
 from rescind_sidecar.usecases.instance import SidecarInstance, SidecarInstances
 from rescind_sidecar.usecases.lease.enrol import Enrol
 
@@ -85,7 +85,7 @@ class World:
             service="search",
             posture="strict",
             link=self.link,
-            trust_store=LiveTrustStore(self.trust, wall_us=now_us),
+            trust_store=UpdatingTrustStore(self.trust, wall_us=now_us),
             random_source=SystemRandomSource(),
             tally=self.tally,
         )
@@ -332,7 +332,7 @@ def facing(link: Enrolling, trust: Trust, *, wall_us: Callable[[], int] = now_us
         service="search",
         posture="strict",
         link=link,
-        trust_store=LiveTrustStore(trust, wall_us=wall_us),
+        trust_store=UpdatingTrustStore(trust, wall_us=wall_us),
         random_source=SystemRandomSource(),
         tally=world.tally,
     )

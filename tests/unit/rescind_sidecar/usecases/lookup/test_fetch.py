@@ -15,7 +15,7 @@ from rescind.wire import events, heartbeat
 from rescind_sidecar.ports import InstanceCredentials
 from rescind_sidecar.random_source import SystemRandomSource
 from rescind_sidecar.stats.counters import Counters
-from rescind_sidecar.trust_store import FreshKeys, LiveTrustStore
+from rescind_sidecar.trust_store import FreshKeys, UpdatingTrustStore
 from rescind_sidecar.usecases.instance import SidecarInstance, SidecarInstances
 from rescind_sidecar.usecases.ledger.catch_up import CatchUp
 from rescind_sidecar.usecases.lookup import fetch
@@ -65,7 +65,7 @@ class World:
         self.fetch = Fetch(
             self.instances,
             self.link,
-            LiveTrustStore(self.link.keyring.trust, wall_us=now_us),
+            UpdatingTrustStore(self.link.keyring.trust, wall_us=now_us),
             self.clock,
             self.tally,
             random_source=SystemRandomSource(),
