@@ -95,7 +95,7 @@ class UseCases:
 
 # Coroutines, although they await nothing: FastAPI would run a plain function in a thread for each
 # request, which costs more than the function itself.
-async def use_cases(request: Request) -> UseCases:
+async def find_use_cases(request: Request) -> UseCases:
     """Return the use cases of the application."""
     return cast("UseCases", request.app.state.use_cases)
 
@@ -133,10 +133,10 @@ def requires(*scopes: Scope) -> Callable[..., Awaitable[Actor]]:
 
     async def admit(
         request: Request,
-        authority: Annotated[UseCases, Depends(use_cases)],
+        use_cases: Annotated[UseCases, Depends(find_use_cases)],
         _documented: Annotated[object, Security(_scheme)],
     ) -> Actor:
-        actor = await authority.authoriser.recognise(
+        actor = await use_cases.authoriser.recognise(
             bearer.find(request.scope["headers"]), address=address_of(request)
         )
         mark_authenticated(request.scope, actor.token_id)
@@ -150,11 +150,11 @@ def requires(*scopes: Scope) -> Callable[..., Awaitable[Actor]]:
 
 async def holder(
     request: Request,
-    authority: Annotated[UseCases, Depends(use_cases)],
+    use_cases: Annotated[UseCases, Depends(find_use_cases)],
     _documented: Annotated[object, Security(_parent_scheme)],
 ) -> Holder:
     """Admit the bearer of a live token, for the calls that its holder may make."""
-    found = await authority.authoriser.holder(
+    found = await use_cases.authoriser.holder(
         bearer.find(request.scope["headers"]), address=address_of(request)
     )
     request.state.caller = found.name
@@ -179,7 +179,7 @@ def may(right: Right, action: str) -> Callable[..., Awaitable[Holder]]:
 Parent = Annotated[Record, Depends(parent)]
 Rotator = Annotated[Holder, Depends(may(Right.ROTATE, "rotate it"))]
 SessionHolder = Annotated[Holder, Depends(may(Right.SESSIONS, "list and end sessions"))]
-Authority = Annotated[UseCases, Depends(use_cases)]
+InjectedUseCases = Annotated[UseCases, Depends(find_use_cases)]
 # The OpenAPI document lists the scopes too: any one of them is sufficient.
 Reader = Annotated[Actor, Security(requires(Scope.READ), scopes=[Scope.READ])]
 IssuerActor = Annotated[

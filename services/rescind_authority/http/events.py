@@ -24,7 +24,7 @@ from rescind_authority.errors import (
     InvalidRequestError,
     UnauthenticatedError,
 )
-from rescind_authority.http.dependencies import Authority, Reader, UseCases, address_of
+from rescind_authority.http.dependencies import InjectedUseCases, Reader, UseCases, address_of
 from rescind_authority.usecases.access.authoriser import Admission, Scope
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
@@ -51,7 +51,7 @@ _MAX_SEQ = (1 << 63) - 1
 async def follow(
     _actor: Reader,
     request: Request,
-    authority: Authority,
+    use_cases: InjectedUseCases,
     since: Annotated[
         int | None,
         Query(ge=0, le=_MAX_SEQ, description="Begin after this seq. Left out: from now on."),
@@ -65,10 +65,10 @@ async def follow(
     The stream ends when its token is revoked or suspended, expires, or loses its scope.
     """
     start = since if last_event_id is None else _seq(last_event_id)
-    admission = _StreamAdmission(authority, request)
+    admission = _StreamAdmission(use_cases, request)
     await admission.begin()
     return _Stream(
-        _encode(authority.inspector.follow(start), admission),
+        _encode(use_cases.inspector.follow(start), admission),
         stop_when=admission.wait_until_refused,
     )
 
@@ -76,15 +76,15 @@ async def follow(
 class _StreamAdmission:
     """The admission of a request's bearer, which is renewed while a stream lasts."""
 
-    def __init__(self, authority: UseCases, request: Request) -> None:
-        self._authority = authority
+    def __init__(self, use_cases: UseCases, request: Request) -> None:
+        self._use_cases = use_cases
         self._bearer = bearer.find(request.scope["headers"])
         self._address = address_of(request)
         self._admission: Admission
 
     async def begin(self) -> None:
         """Look up the token of the request. Raises the error of a refusal."""
-        admission = await self._authority.authoriser.admit(self._bearer, address=self._address)
+        admission = await self._use_cases.authoriser.admit(self._bearer, address=self._address)
         admission.actor.require(Scope.READ, "this call")
         self._admission = admission
 
@@ -123,7 +123,7 @@ class _StreamAdmission:
         left_s = (record.expires_at_us - at_us) / 1_000_000
         try:
             async with asyncio.timeout(min(left_s, _RECHECK_S)):
-                async for event in self._authority.inspector.follow(record.as_of):
+                async for event in self._use_cases.inspector.follow(record.as_of):
                     if self.is_hit(event):
                         return
         except TimeoutError:

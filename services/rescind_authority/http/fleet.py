@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from rescind_authority.http import problems, timestamps
-from rescind_authority.http.dependencies import Authority, Reader, RevokerActor
+from rescind_authority.http.dependencies import InjectedUseCases, Reader, RevokerActor
 from rescind_authority.http.revocations.requests import CommandReason
 from rescind_authority.usecases.read_model.inspector import Liveness, SeenInstance
 
@@ -88,10 +88,10 @@ class FleetQuery(BaseModel):
 
 @router.get("", summary="List the sidecars")
 async def fleet(
-    query: Annotated[FleetQuery, Query()], _actor: Reader, authority: Authority
+    query: Annotated[FleetQuery, Query()], _actor: Reader, use_cases: InjectedUseCases
 ) -> FleetFacts:
     """List the sidecars, with the position that each has acknowledged."""
-    seen = await authority.inspector.fleet(ended=query.ended)
+    seen = await use_cases.inspector.fleet(ended=query.ended)
     position = seen.tip.position
     return FleetFacts(
         epoch=position.epoch,
@@ -112,7 +112,7 @@ async def evict(
     instance: Annotated[str, Path(pattern="^[0-9a-f]{32}$")],
     body: EvictRequest,
     actor: RevokerActor,
-    authority: Authority,
+    use_cases: InjectedUseCases,
 ) -> EvictedFacts:
     """End an instance permanently: no lease, no events, and no enrolment under this id.
 
@@ -120,7 +120,7 @@ async def evict(
     keep a service out, revoke the credential. A repeated eviction changes nothing.
     """
     name = bytes.fromhex(instance)
-    evicted = await authority.membership.evict(name, reason=body.reason, actor=actor)
+    evicted = await use_cases.membership.evict(name, reason=body.reason, actor=actor)
     return EvictedFacts(
         instance=instance,
         service=evicted.service,

@@ -6,7 +6,7 @@ from typing import Literal
 from fastapi import APIRouter, Response, status
 from pydantic import BaseModel, Field
 
-from rescind_authority.http.dependencies import Authority
+from rescind_authority.http.dependencies import InjectedUseCases
 from rescind_authority.ports.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["health"])
@@ -41,12 +41,12 @@ async def healthz() -> Alive:
     summary="Check readiness",
     responses={503: {"model": Ready, "description": "Postgres is unreachable or not migrated."}},
 )
-async def readyz(response: Response, authority: Authority) -> Ready:
+async def readyz(response: Response, use_cases: InjectedUseCases) -> Ready:
     """Return 200 if Postgres answers and is migrated, else 503.
 
     NATS is reported, but not required.
     """
-    health = await authority.health()
+    health = await use_cases.health()
     if not health.ready:
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
         response.headers["Retry-After"] = "1"
@@ -60,6 +60,6 @@ async def readyz(response: Response, authority: Authority) -> Ready:
 
 
 @router.get("/metrics", summary="Read the metrics", response_class=Response)
-async def metrics(authority: Authority) -> Response:
+async def metrics(use_cases: InjectedUseCases) -> Response:
     """Return the metrics in Prometheus's text format."""
-    return Response(authority.metrics.render(), media_type=CONTENT_TYPE)
+    return Response(use_cases.metrics.render(), media_type=CONTENT_TYPE)

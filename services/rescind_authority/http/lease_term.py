@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from rescind.core.lease import MAX_TERM_MS
-from rescind_authority.http.dependencies import AdminActor, Authority
+from rescind_authority.http.dependencies import AdminActor, InjectedUseCases
 from rescind_authority.ports.leases import Term
 from rescind_authority.usecases.leases.lease_term import MIN_TERM_MS
 
@@ -31,18 +31,18 @@ class TermFacts(BaseModel):
 
 
 @router.get("", summary="Read the lease term")
-async def get(_actor: AdminActor, authority: Authority) -> TermFacts:
+async def get(_actor: AdminActor, use_cases: InjectedUseCases) -> TermFacts:
     """Return the lease term, and the progress of its last change."""
-    return _facts_of(await authority.term.get())
+    return _facts_of(await use_cases.term.get())
 
 
 @router.put("", summary="Change the lease term")
-async def put(body: TermRequest, actor: AdminActor, authority: Authority) -> TermFacts:
+async def put(body: TermRequest, actor: AdminActor, use_cases: InjectedUseCases) -> TermFacts:
     """Request another lease term.
 
     Lengthening takes a moment; shortening takes one old term.
     """
-    return _facts_of(await authority.term.request_term(body.term_ms, actor=actor.name))
+    return _facts_of(await use_cases.term.request_term(body.term_ms, actor=actor.name))
 
 
 def _facts_of(term: Term) -> TermFacts:

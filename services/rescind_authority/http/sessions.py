@@ -6,7 +6,12 @@ from fastapi import APIRouter, Response, status
 from pydantic import BaseModel, Field
 
 from rescind_authority.http import problems, timestamps
-from rescind_authority.http.dependencies import Authority, IdempotencyKey, SessionHolder, bind_key
+from rescind_authority.http.dependencies import (
+    IdempotencyKey,
+    InjectedUseCases,
+    SessionHolder,
+    bind_key,
+)
 from rescind_authority.http.revocations import receipts
 from rescind_authority.http.revocations.receipts import Awaited
 from rescind_authority.http.revocations.requests import RESPONSE_OPTIONS, WaitOptions
@@ -61,10 +66,10 @@ class LogOutFacts(Awaited):
     summary="List my sessions",
     responses=problems.openapi_responses({403: "The token's holder lacks the right `sessions`."}),
 )
-async def mine(holder: SessionHolder, authority: Authority) -> SessionList:
+async def mine(holder: SessionHolder, use_cases: InjectedUseCases) -> SessionList:
     """List the sessions of the subject whose session authorises this call."""
     session = holder.record
-    seen = await authority.sessions.list_active(session)
+    seen = await use_cases.sessions.list_active(session)
     return SessionList(
         subject=session.subject, sessions=[_facts_of(each, session.token_id) for each in seen]
     )
@@ -90,7 +95,7 @@ async def log_out(
     body: LogOutRequest,
     holder: SessionHolder,
     key: IdempotencyKey,
-    authority: Authority,
+    use_cases: InjectedUseCases,
     response: Response,
 ) -> LogOutFacts:
     """End this session, another session, or all sessions of the subject.
@@ -98,7 +103,7 @@ async def log_out(
     With `wait`, the response is sent after enforcement: every service denies the sessions.
     """
     session = holder.record
-    revocation = await authority.sessions.log_out(
+    revocation = await use_cases.sessions.log_out(
         LogOutCommand(body.token_id, everywhere=body.everywhere, awaited=body.wait),
         bearer=session,
         idempotency=bind_key(
@@ -121,7 +126,7 @@ async def log_out(
     )
     if not body.wait:
         return facts
-    return await receipts.enforced(facts, committed, authority, response, timeout_s=body.timeout)
+    return await receipts.enforced(facts, committed, use_cases, response, timeout_s=body.timeout)
 
 
 def _facts_of(seen: SeenToken, current: str) -> SessionFacts:

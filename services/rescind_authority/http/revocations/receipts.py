@@ -167,16 +167,16 @@ _Facts = TypeVar("_Facts", bound=Awaited)
 async def enforced(
     facts: _Facts,
     committed: CommittedEvent,
-    authority: UseCases,
+    use_cases: UseCases,
     response: Response,
     *,
     timeout_s: float | None,
     limit: int = MAX_VERIFIERS,
 ) -> _Facts:
     """Wait for enforcement and add the receipt; set 202 if the time runs out first."""
-    found = await authority.enforcer.receipt(committed, timeout_s=timeout_s or MAX_WAIT_S)
+    found = await use_cases.enforcer.receipt(committed, timeout_s=timeout_s or MAX_WAIT_S)
     if isinstance(found, bytes):
-        return await with_receipt(facts, found, authority, limit=limit)
+        return await with_receipt(facts, found, use_cases, limit=limit)
     response.status_code = status.HTTP_202_ACCEPTED
     return facts.model_copy(update={"progress": progress(found)})
 
@@ -184,7 +184,7 @@ async def enforced(
 async def with_receipt(
     facts: _Facts,
     envelope: bytes,
-    authority: UseCases,
+    use_cases: UseCases,
     *,
     cursor: int = 0,
     limit: int = MAX_VERIFIERS,
@@ -192,8 +192,8 @@ async def with_receipt(
     """Add an existing receipt, with a page of its verifiers."""
     signed = signed_envelope.decode(envelope)
     receipt = receipts.decode(signed.content)
-    page = await authority.enforcer.receipts.page(receipt, cursor=cursor, limit=limit)
-    shown = _receipt_facts(receipt, page, signed, statement=authority.keys.statement)
+    page = await use_cases.enforcer.receipts.page(receipt, cursor=cursor, limit=limit)
+    shown = _receipt_facts(receipt, page, signed, statement=use_cases.keys.statement)
     return facts.model_copy(update={"state": "enforced", "receipt": shown})
 
 

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Query, Response, status
 from rescind_authority.errors import FieldError, InvalidRequestError
 from rescind_authority.http import problems
 from rescind_authority.http.dependencies import (
-    Authority,
     IdempotencyKey,
+    InjectedUseCases,
     LifterActor,
     Reader,
     RevokerActor,
@@ -58,7 +58,7 @@ async def revoke(
     body: RevokeRequest,
     actor: RevokerActor,
     key: IdempotencyKey,
-    authority: Authority,
+    use_cases: InjectedUseCases,
     response: Response,
 ) -> RevocationFacts | RadiusFacts:
     """Revoke, suspend or narrow every matching token in one event, or kill a subject.
@@ -71,15 +71,15 @@ async def revoke(
     command = requests.to_command(body, awaited=body.wait)
     if body.dry_run:
         response.status_code = status.HTTP_200_OK
-        return radius_of(await authority.revoker.preview(command, actor=actor))
-    stored = await authority.revoker.revoke(
+        return radius_of(await use_cases.revoker.preview(command, actor=actor))
+    stored = await use_cases.revoker.revoke(
         command,
         actor=actor,
         idempotency=bind_key(
             "POST /v1/revocations", body, owner=actor.subject, key=key, ignored=RESPONSE_OPTIONS
         ),
     )
-    return await _answer(stored, body, authority, response)
+    return await _answer(stored, body, use_cases, response)
 
 
 @router.post("/batch", summary="Revoke many", responses={202: {"model": BatchFacts}})
@@ -87,7 +87,7 @@ async def batch(
     body: BatchRequest,
     actor: RevokerActor,
     key: IdempotencyKey,
-    authority: Authority,
+    use_cases: InjectedUseCases,
     response: Response,
 ) -> BatchFacts:
     """Carry out up to 1,000 commands, each with its own outcome.
@@ -107,7 +107,7 @@ async def batch(
         )
         for place, each in enumerate(body.revocations)
     ]
-    outcomes = await authority.revoker.revoke_each(commands, actor=actor)
+    outcomes = await use_cases.revoker.revoke_each(commands, actor=actor)
     facts = BatchFacts(
         committed=sum(isinstance(each, StoredRevocation) for each in outcomes),
         refused=sum(not isinstance(each, StoredRevocation) for each in outcomes),
@@ -117,7 +117,7 @@ async def batch(
     if not (body.wait and committed):
         return facts
     return await receipts.enforced(
-        facts, max(committed, key=_position_of), authority, response, timeout_s=body.timeout
+        facts, max(committed, key=_position_of), use_cases, response, timeout_s=body.timeout
     )
 
 
@@ -137,7 +137,7 @@ async def lift(
     body: LiftRequest,
     actor: LifterActor,
     key: IdempotencyKey,
-    authority: Authority,
+    use_cases: InjectedUseCases,
     response: Response,
 ) -> RevocationFacts:
     """End a suspension or a narrowing, or the suspension of a kill.
@@ -146,19 +146,19 @@ async def lift(
     own id. With `wait`, the response is sent once no verifier uses the old state.
     """
     operation = f"POST /v1/revocations/{revocation_id}/lift"
-    stored = await authority.lifter.lift(
+    stored = await use_cases.lifter.lift(
         LiftCommand(revocation_id, body.reason, awaited=body.wait),
         actor=actor,
         idempotency=bind_key(
             operation, body, owner=actor.subject, key=key, ignored=RESPONSE_OPTIONS
         ),
     )
-    return await _answer(stored, body, authority, response)
+    return await _answer(stored, body, use_cases, response)
 
 
 @router.get("", summary="List revocations")
 async def page(
-    query: Annotated[RevocationQuery, Query()], _actor: Reader, authority: Authority
+    query: Annotated[RevocationQuery, Query()], _actor: Reader, use_cases: InjectedUseCases
 ) -> RevocationPage:
     """List revocations, newest first.
 
@@ -167,11 +167,11 @@ async def page(
     handles = query.parsed_handles()
     # One more than requested shows whether there is a next page.
     found = (
-        await authority.inspector.active_revocations(
+        await use_cases.inspector.active_revocations(
             handles, before_seq=query.cursor, limit=query.limit + 1
         )
         if query.standing
-        else await authority.inspector.revocations(before_seq=query.cursor, limit=query.limit + 1)
+        else await use_cases.inspector.revocations(before_seq=query.cursor, limit=query.limit + 1)
     )
     shown = found[: query.limit]
     return RevocationPage(
@@ -181,12 +181,12 @@ async def page(
 
 
 @router.get("/{revocation_id}", summary="Look at a revocation", responses=_NO_REVOCATION)
-async def look(revocation_id: str, _actor: Reader, authority: Authority) -> RevocationFacts:
+async def look(revocation_id: str, _actor: Reader, use_cases: InjectedUseCases) -> RevocationFacts:
     """Return one revocation, with its receipt if a client waited for it."""
-    stored = await authority.inspector.revocation(revocation_id)
-    facts = await _add_hit_count(facts_of(stored), stored, authority)
-    envelope = await authority.enforcer.receipts.get(facts.id)
-    return facts if envelope is None else await receipts.with_receipt(facts, envelope, authority)
+    stored = await use_cases.inspector.revocation(revocation_id)
+    facts = await _add_hit_count(facts_of(stored), stored, use_cases)
+    envelope = await use_cases.enforcer.receipts.get(facts.id)
+    return facts if envelope is None else await receipts.with_receipt(facts, envelope, use_cases)
 
 
 @router.get(
@@ -200,7 +200,7 @@ async def look(revocation_id: str, _actor: Reader, authority: Authority) -> Revo
 async def receipt(
     revocation_id: str,
     _actor: Reader,
-    authority: Authority,
+    use_cases: InjectedUseCases,
     response: Response,
     query: Annotated[ReceiptQuery, Query()],
 ) -> RevocationFacts:
@@ -209,29 +209,29 @@ async def receipt(
     Any authority can answer, also after the one that received the command has died. A receipt of
     many verifiers lists them page by page; its signed `content` is the same on each page.
     """
-    stored = await authority.inspector.revocation(revocation_id)
+    stored = await use_cases.inspector.revocation(revocation_id)
     if query.cursor:
-        envelope = await authority.enforcer.receipts.get(revocation_id)
+        envelope = await use_cases.enforcer.receipts.get(revocation_id)
         if envelope is None:
             raise InvalidRequestError(FieldError("cursor", "there is no receipt yet: wait first"))
         return await receipts.with_receipt(
-            facts_of(stored), envelope, authority, cursor=query.cursor, limit=query.limit
+            facts_of(stored), envelope, use_cases, cursor=query.cursor, limit=query.limit
         )
     facts = await receipts.enforced(
         facts_of(stored),
         stored.committed,
-        authority,
+        use_cases,
         response,
         timeout_s=query.timeout,
         limit=query.limit,
     )
-    return await _add_hit_count(facts, stored, authority)
+    return await _add_hit_count(facts, stored, use_cases)
 
 
 async def _answer(
     stored: StoredRevocation,
     body: RevokeRequest | LiftRequest,
-    authority: UseCases,
+    use_cases: UseCases,
     response: Response,
 ) -> RevocationFacts:
     """Return the committed revocation, with the number of tokens that it hit.
@@ -241,17 +241,17 @@ async def _answer(
     facts = facts_of(stored)
     if body.wait:
         facts = await receipts.enforced(
-            facts, stored.committed, authority, response, timeout_s=body.timeout
+            facts, stored.committed, use_cases, response, timeout_s=body.timeout
         )
-    return await _add_hit_count(facts, stored, authority)
+    return await _add_hit_count(facts, stored, use_cases)
 
 
 async def _add_hit_count(
-    facts: RevocationFacts, stored: StoredRevocation, authority: UseCases
+    facts: RevocationFacts, stored: StoredRevocation, use_cases: UseCases
 ) -> RevocationFacts:
     """Add the number of hit tokens; the count runs during a wait."""
     deadline_s = AFTER_A_WAIT_S if facts.state == "enforced" else None
-    hit = await authority.hit_counter.count(
+    hit = await use_cases.hit_counter.count(
         stored.event, killed=stored.killed, deadline_s=deadline_s
     )
     if hit is None:

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rescind.core.delegation import Right
 from rescind.core.token_format import Kind
 from rescind_authority.http import problems
-from rescind_authority.http.dependencies import Authority, IdempotencyKey, Parent, bind_key
+from rescind_authority.http.dependencies import IdempotencyKey, InjectedUseCases, Parent, bind_key
 from rescind_authority.http.tokens.responses import IssuedToken
 from rescind_authority.http.tokens.tokens import issued
 from rescind_authority.usecases.access.change_budgets import Cost
@@ -80,7 +80,7 @@ async def delegate(
     response: Response,
     parent: Parent,
     key: IdempotencyKey,
-    authority: Authority,
+    use_cases: InjectedUseCases,
 ) -> IssuedToken:
     """Issue a child of the token that authorises this call. Only this response shows its secret.
 
@@ -100,10 +100,10 @@ async def delegate(
         verifier=body.verifier,
         self_service=body.self_service,
     )
-    authority.budgets.take(parent, Cost.DELEGATION)
+    use_cases.budgets.take(parent, Cost.DELEGATION)
     # A key belongs to the parent token: no other holder can use it, whatever its subject.
     idempotency = bind_key("POST /v1/delegations", body, owner=parent.token_id, key=key)
-    outcome = await authority.delegator.delegate(
+    outcome = await use_cases.delegator.delegate(
         command, parent_hash=parent.token_hash, idempotency=idempotency
     )
-    return await issued(outcome, response, authority)
+    return await issued(outcome, response, use_cases)

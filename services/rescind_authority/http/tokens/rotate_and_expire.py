@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field
 from rescind.errors import RescindError
 from rescind_authority.http import problems, timestamps
 from rescind_authority.http.dependencies import (
-    Authority,
     IdempotencyKey,
+    InjectedUseCases,
     IssuerActor,
     RevokerActor,
     Rotator,
@@ -139,7 +139,7 @@ async def rotate(
     body: RotateRequest,
     actor: IssuerActor,
     key: IdempotencyKey,
-    authority: Authority,
+    use_cases: InjectedUseCases,
     response: Response,
 ) -> RotationFacts:
     """Create a new secret under the same grant; the old one ends, or is good for `overlap`.
@@ -151,14 +151,14 @@ async def rotate(
     instead: a thief may have delegated.
     """
     operation = f"POST /v1/tokens/{token_id}/rotate"
-    changed = await authority.changer.rotate(
+    changed = await use_cases.changer.rotate(
         _to_command(token_id, body),
         actor=actor,
         idempotency=bind_key(
             operation, body, owner=actor.subject, key=key, ignored=RESPONSE_OPTIONS
         ),
     )
-    return await _rotation_response(changed, body, authority, response)
+    return await _rotation_response(changed, body, use_cases, response)
 
 
 @router.post(
@@ -178,7 +178,7 @@ async def rotate_own(
     body: RotateRequest,
     holder: Rotator,
     key: IdempotencyKey,
-    authority: Authority,
+    use_cases: InjectedUseCases,
     response: Response,
 ) -> RotationFacts:
     """Create a new secret for the token that authorises this call.
@@ -186,15 +186,15 @@ async def rotate_own(
     Of two such calls, one is refused.
     """
     token_id = holder.record.token_id
-    authority.budgets.take(holder.record, Cost.EVENT)
-    changed = await authority.changer.rotate_own(
+    use_cases.budgets.take(holder.record, Cost.EVENT)
+    changed = await use_cases.changer.rotate_own(
         _to_command(token_id, body),
         bearer=holder,
         idempotency=bind_key(
             "POST /v1/rotations", body, owner=token_id, key=key, ignored=RESPONSE_OPTIONS
         ),
     )
-    return await _rotation_response(changed, body, authority, response)
+    return await _rotation_response(changed, body, use_cases, response)
 
 
 @router.post(
@@ -206,7 +206,7 @@ async def expire(
     body: ExpireRequest,
     actor: RevokerActor,
     key: IdempotencyKey,
-    authority: Authority,
+    use_cases: InjectedUseCases,
     response: Response,
 ) -> ChangeFacts:
     """End a token and its descendants, now or at `at`.
@@ -214,7 +214,7 @@ async def expire(
     With `receipt`, every verifier denies a token that ends now, regardless of clocks.
     """
     operation = f"POST /v1/tokens/{token_id}/expire"
-    changed = await authority.changer.expire(
+    changed = await use_cases.changer.expire(
         ExpireCommand(token_id, timestamps.maybe_to_us(body.at), body.reason, awaited=body.wait),
         actor=actor,
         idempotency=bind_key(
@@ -222,7 +222,7 @@ async def expire(
         ),
     )
     return await _await_enforcement(
-        ChangeFacts(**_facts_of(changed)), changed, body, authority, response
+        ChangeFacts(**_facts_of(changed)), changed, body, use_cases, response
     )
 
 
@@ -231,11 +231,11 @@ async def expire_many(
     body: ExpireManyRequest,
     actor: RevokerActor,
     key: IdempotencyKey,
-    authority: Authority,
+    use_cases: InjectedUseCases,
 ) -> ChangesFacts:
     """End up to 1,000 tokens, each with its own outcome and the key `<key>#<its place>`."""
     at_us = timestamps.maybe_to_us(body.at)
-    outcomes = await authority.changer.expire_each(
+    outcomes = await use_cases.changer.expire_each(
         [
             (
                 ExpireCommand(token_id, at_us, body.reason),
@@ -266,25 +266,25 @@ def _to_command(token_id: str, body: RotateRequest) -> RotateCommand:
 
 
 async def _rotation_response(
-    changed: CommittedChange, body: RotateRequest, authority: UseCases, response: Response
+    changed: CommittedChange, body: RotateRequest, use_cases: UseCases, response: Response
 ) -> RotationFacts:
     response.headers["Cache-Control"] = "no-store"
     secret = None if changed.secret is None else changed.secret.reveal()
     facts = RotationFacts(**_facts_of(changed), token=secret)
-    return await _await_enforcement(facts, changed, body, authority, response)
+    return await _await_enforcement(facts, changed, body, use_cases, response)
 
 
 async def _await_enforcement(
     facts: _Facts,
     changed: CommittedChange,
     body: WaitOptions,
-    authority: UseCases,
+    use_cases: UseCases,
     response: Response,
 ) -> _Facts:
     if not body.wait:
         return facts
     return await receipts.enforced(
-        facts, changed.committed, authority, response, timeout_s=body.timeout
+        facts, changed.committed, use_cases, response, timeout_s=body.timeout
     )
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rescind.core.token_format import Kind
 from rescind_authority.http import handles, timestamps
-from rescind_authority.http.dependencies import Authority, Reader
+from rescind_authority.http.dependencies import InjectedUseCases, Reader
 from rescind_authority.http.tokens.responses import ListedToken, listed
 from rescind_authority.ports.token_search import TokenFilter
 from rescind_authority.usecases.read_model.inspector import State
@@ -92,10 +92,10 @@ class TokenCount(BaseModel):
 
 @router.get("", summary="List tokens")
 async def page(
-    query: Annotated[TokenQuery, Query()], _actor: Reader, authority: Authority
+    query: Annotated[TokenQuery, Query()], _actor: Reader, use_cases: InjectedUseCases
 ) -> TokenPage:
     """List the tokens that match every filter, newest first."""
-    shown, following = await authority.inspector.tokens(
+    shown, following = await use_cases.inspector.tokens(
         query.to_filter(), before=query.cursor, limit=query.limit
     )
     return TokenPage(tokens=[ListedToken(**listed(each)) for each in shown], next=following)
@@ -103,8 +103,8 @@ async def page(
 
 @router.get("/count", summary="Count tokens")
 async def count(
-    query: Annotated[TokenFilterQuery, Query()], _actor: Reader, authority: Authority
+    query: Annotated[TokenFilterQuery, Query()], _actor: Reader, use_cases: InjectedUseCases
 ) -> TokenCount:
     """Count the tokens that match every filter; `exact` is false for an estimate."""
-    counted = await authority.inspector.count(query.to_filter())
+    counted = await use_cases.inspector.count(query.to_filter())
     return TokenCount(count=counted.tokens, exact=counted.exact)

@@ -4,8 +4,8 @@ from fastapi import APIRouter, Response, status
 
 from rescind_authority.http import problems, timestamps
 from rescind_authority.http.dependencies import (
-    Authority,
     IdempotencyKey,
+    InjectedUseCases,
     IssuerActor,
     Reader,
     bind_key,
@@ -35,7 +35,7 @@ async def issue(
     response: Response,
     actor: IssuerActor,
     key: IdempotencyKey,
-    authority: Authority,
+    use_cases: InjectedUseCases,
 ) -> IssuedToken:
     """Issue a token. Only this response shows its secret; only the secret's SHA-256 is stored.
 
@@ -43,16 +43,16 @@ async def issue(
     the audience `rescind` need `rescind:admin`, and also each scope of the new token. The
     credential of sidecars needs `rescind:enrol`.
     """
-    outcome = await authority.issuer.issue(
+    outcome = await use_cases.issuer.issue(
         requests.to_command(body),
         actor=actor,
         idempotency=bind_key("POST /v1/tokens", body, owner=actor.subject, key=key),
     )
-    return await issued(outcome, response, authority)
+    return await issued(outcome, response, use_cases)
 
 
 async def issued(
-    outcome: Minted | Repeated, response: Response, authority: Authority
+    outcome: Minted | Repeated, response: Response, use_cases: InjectedUseCases
 ) -> IssuedToken:
     """Return a new token, or a repeated one without its secret, which is not stored."""
     response.headers["Cache-Control"] = "no-store"
@@ -62,26 +62,26 @@ async def issued(
         case Repeated(token_id):
             response.status_code = status.HTTP_200_OK
             return IssuedToken(
-                **responses.facts_of(await authority.inspector.token(token_id)), token=None
+                **responses.facts_of(await use_cases.inspector.token(token_id)), token=None
             )
 
 
 @router.get("/{token_id}", summary="Look at a token", responses=_NO_TOKEN)
-async def look(token_id: str, _actor: Reader, authority: Authority) -> LookedAtToken:
+async def look(token_id: str, _actor: Reader, use_cases: InjectedUseCases) -> LookedAtToken:
     """Return one token: its facts, its state, and the revocations that apply to it."""
-    return await _facts_of(await authority.inspector.token(token_id), authority)
+    return await _facts_of(await use_cases.inspector.token(token_id), use_cases)
 
 
 @router.post("/look", summary="Look at a token that you hold", responses=_NO_TOKEN)
 async def look_presented(
-    body: LookRequest, response: Response, _actor: Reader, authority: Authority
+    body: LookRequest, response: Response, _actor: Reader, use_cases: InjectedUseCases
 ) -> LookedAtToken:
     """Return the token that has a secret. The response contains its id, but not the secret."""
     response.headers["Cache-Control"] = "no-store"
-    return await _facts_of(await authority.inspector.presented(body.token), authority)
+    return await _facts_of(await use_cases.inspector.presented(body.token), use_cases)
 
 
-async def _facts_of(seen: SeenToken, authority: Authority) -> LookedAtToken:
+async def _facts_of(seen: SeenToken, use_cases: InjectedUseCases) -> LookedAtToken:
     retired = seen.token.retired
     return LookedAtToken(
         **responses.listed(seen),
@@ -91,5 +91,5 @@ async def _facts_of(seen: SeenToken, authority: Authority) -> LookedAtToken:
         rotated_at=None if retired is None else timestamps.from_us(retired.at_us),
         as_of=seen.as_of,
         at=timestamps.from_us(seen.at_us),
-        ended_reason=await authority.inspector.why_ended(seen),
+        ended_reason=await use_cases.inspector.why_ended(seen),
     )

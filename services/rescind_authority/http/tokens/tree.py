@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from rescind_authority.http import problems
-from rescind_authority.http.dependencies import Authority, Reader
+from rescind_authority.http.dependencies import InjectedUseCases, Reader
 from rescind_authority.http.tokens.responses import ListedToken, listed
 from rescind_authority.usecases.read_model.delegation_tree import (
     COUNTED_UP_TO,
@@ -76,10 +76,10 @@ class ChildrenPage(BaseModel):
 
 @router.get("/{token_id}/tree", summary="Read the delegation tree of a token", responses=_NO_TOKEN)
 async def below(
-    token_id: str, query: Annotated[TreeQuery, Query()], _actor: Reader, authority: Authority
+    token_id: str, query: Annotated[TreeQuery, Query()], _actor: Reader, use_cases: InjectedUseCases
 ) -> TreeFacts:
     """Return a token, its ancestors, and some generations of its descendants."""
-    tree = await authority.trees.below(token_id, depth=query.depth, children=query.children)
+    tree = await use_cases.trees.below(token_id, depth=query.depth, children=query.children)
     return TreeFacts(
         ancestors=[ListedToken(**listed(each)) for each in tree.ancestors],
         nodes=[_node_of(node) for node in tree.nodes],
@@ -94,10 +94,13 @@ async def below(
     responses=_NO_TOKEN,
 )
 async def children(
-    token_id: str, query: Annotated[ChildrenQuery, Query()], _actor: Reader, authority: Authority
+    token_id: str,
+    query: Annotated[ChildrenQuery, Query()],
+    _actor: Reader,
+    use_cases: InjectedUseCases,
 ) -> ChildrenPage:
     """List the children of a token, page by page."""
-    nodes, following = await authority.trees.children(
+    nodes, following = await use_cases.trees.children(
         token_id, after=query.cursor or None, limit=query.limit
     )
     return ChildrenPage(nodes=[_node_of(node) for node in nodes], next=following)
