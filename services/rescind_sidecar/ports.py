@@ -5,7 +5,7 @@ from typing import Protocol
 
 from rescind.core.generation_table import Writer
 from rescind.errors import UnreachableError
-from rescind.wire import enrolment, heartbeat, records, recovery_offer, usage_report
+from rescind.wire import enrolment, heartbeat, lookups, recovery_offer, usage_report
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind.wire.trust_statement import Purpose
 
@@ -56,9 +56,9 @@ class AuthorityLink(Protocol):
         """Request missing events."""
         ...
 
-    async def resolve(
-        self, message: records.Resolve, credentials: InstanceCredentials
-    ) -> records.Resolved:
+    async def look_up(
+        self, message: lookups.LookupRequest, credentials: InstanceCredentials
+    ) -> lookups.LookupAnswer:
         """Request the record of a token; return an authority's answer to this message."""
         ...
 

@@ -80,7 +80,7 @@ async def over_wire(wire: type[SimulatedTransport]) -> AsyncGenerator[Linked]:
 async def over_http() -> AsyncGenerator[Linked]:
     """Yield a link over HTTP, to the product's routes."""
     async with _serving() as (authority, actors):
-        routes = SidecarRoutes(authority._desk, METRICS).routes()
+        routes = SidecarRoutes(authority._sidecar_api, METRICS).routes()
         async with (
             http_server.serving(Starlette(routes=routes), "127.0.0.1:0") as url,
             links.http_to(url) as transport,
@@ -96,7 +96,7 @@ async def over_nats(nats_url: str) -> AsyncGenerator[Linked]:
         links.nats_client(nats_url) as client,
         asyncio.TaskGroup() as tasks,
     ):
-        requests = Requests(authority._desk, keys=Keys(), recent=authority.recent, metrics=METRICS)
+        requests = Requests(authority._sidecar_api, keys=Keys(), recent=authority.recent, metrics=METRICS)
         await requests.subscribe(client, tasks)
         await client.flush()
         async with links.nats_to(nats_url) as transport:

@@ -27,7 +27,7 @@ from rescind.errors import UnreachableError
 from rescind.wire import enrolment, events, records
 from rescind.wire.enrolment import Credential, EnrolmentRefused, EnrolmentRequest, Granted
 from rescind.wire.heartbeat import Ack, Heartbeat, NoLease, Release, Reply, Since
-from rescind.wire.records import Resolve
+from rescind.wire.lookups import LookupRequest
 from rescind.wire.trust_statement import Purpose
 from rescind.wire.usage_report import Used
 from rescind_sidecar.link.authority_client import AuthorityClient
@@ -231,8 +231,8 @@ async def test_a_look_up_returns_the_signed_record_of_its_token(
 ) -> None:
     async with opened() as here:
         known = await enrolled(here)
-        asked = Resolve(token_format.digest(here.token), secrets.token_bytes(16))
-        found = await here.link.resolve(asked, known.credentials)
+        asked = LookupRequest(token_format.digest(here.token), secrets.token_bytes(16))
+        found = await here.link.look_up(asked, known.credentials)
     assert (found.nonce, found.token_hash) == (asked.nonce, asked.token_hash)
     assert (found.epoch, found.as_of) == (EPOCH, EVENTS)
     assert found.record is not None
@@ -244,8 +244,8 @@ async def test_a_look_up_of_an_unknown_token_returns_no_record(
 ) -> None:
     async with opened() as here:
         known = await enrolled(here)
-        asked = Resolve(hashlib.sha256(b"unknown").digest(), secrets.token_bytes(16))
-        found = await here.link.resolve(asked, known.credentials)
+        asked = LookupRequest(hashlib.sha256(b"unknown").digest(), secrets.token_bytes(16))
+        found = await here.link.look_up(asked, known.credentials)
     assert (found.nonce, found.token_hash, found.record) == (asked.nonce, asked.token_hash, None)
     assert (found.epoch, found.as_of) == (EPOCH, EVENTS)
 
@@ -272,10 +272,10 @@ async def test_a_look_up_with_a_wrong_secret_gets_no_answer(
 ) -> None:
     async with opened() as here:
         known = await enrolled(here)
-        asked = Resolve(token_format.digest(here.token), secrets.token_bytes(16))
+        asked = LookupRequest(token_format.digest(here.token), secrets.token_bytes(16))
         began_s = time.monotonic()
         with pytest.raises(UnreachableError):
-            await here.link.resolve(asked, unenrolled_credentials(known))
+            await here.link.look_up(asked, unenrolled_credentials(known))
         took_s = time.monotonic() - began_s
     soon(took_s, at_most_s=2)
 
@@ -323,7 +323,7 @@ async def _all_fail(link: AuthorityLink, known: Enrolled) -> None:
         lambda: link.enrol(EnrolmentRequest(bytes(32), bytes(16), b"")),
         lambda: link.beat(known.heartbeat(1), credentials),
         lambda: link.since(Since(EPOCH, 0), credentials),
-        lambda: link.resolve(Resolve(bytes(32), bytes(16)), credentials),
+        lambda: link.look_up(LookupRequest(bytes(32), bytes(16)), credentials),
     )
     for send in requests:
         began_s = time.monotonic()

@@ -114,7 +114,7 @@ class Authority:
         instances = Instances(keys=keys, recent=recent)
         enrolments = EnrolmentsInMemory(cluster, self._trip, stale=stale)
         self._membership = Membership(enrolments, records=postgres, clock=host)
-        self._desk = SidecarApi(
+        self._sidecar_api = SidecarApi(
             granter=self._granter,
             resolver=self._resolver,
             recent=recent,
@@ -177,7 +177,7 @@ class Authority:
         """Handle a message without an answer, as `nats/sidecar_requests.py` does."""
         try:
             if subject == nats_subjects.ACK:
-                self._desk.ack(payload)
+                self._sidecar_api.ack(payload)
             elif self._keys.verify(Purpose.EVENTS, signed_envelope.decode(payload)):
                 self.recent.offer(events.decode_batch(payload))
         except RescindError:
@@ -190,11 +190,11 @@ class Authority:
 
     async def _answer(self, subject: str, payload: bytes, answer: Callable[[bytes], None]) -> None:
         lanes = {
-            nats_subjects.HEARTBEAT: self._desk.heartbeat,
-            nats_subjects.RESOLVE: self._desk.resolve,
-            nats_subjects.ENROL: self._desk.enrol,
-            nats_subjects.SINCE: self._desk.since,
-            nats_subjects.OFFER: self._desk.offer,
+            nats_subjects.HEARTBEAT: self._sidecar_api.heartbeat,
+            nats_subjects.RESOLVE: self._sidecar_api.look_up,
+            nats_subjects.ENROL: self._sidecar_api.enrol,
+            nats_subjects.SINCE: self._sidecar_api.since,
+            nats_subjects.OFFER: self._sidecar_api.offer,
         }
         try:
             answer(await lanes[subject](payload))

@@ -17,8 +17,8 @@ from tests.simulation.plan import SIDECARS, Fault, Plan, draw
 from tests.simulation.world import fingerprint, simulate
 
 from rescind.errors import MalformedMessageError
-from rescind.wire import records
-from rescind.wire.records import NotNow, Resolve, Resolved
+from rescind.wire import lookups
+from rescind.wire.lookups import LookupAnswer, LookupRequest, LookupUnavailable
 from rescind_sidecar.link import authority_client
 from rescind_sidecar.ports import InstanceCredentials
 
@@ -91,15 +91,15 @@ def test_control_a_sidecar_that_accepts_any_first_answer_reports_a_token_as_unkn
     """The control: the oracle sees it where answers without a MAC are believed."""
 
     def believing(
-        asked: Resolve, credentials: InstanceCredentials, answer: bytes
-    ) -> Resolved | NotNow | None:
+        asked: LookupRequest, credentials: InstanceCredentials, answer: bytes
+    ) -> LookupAnswer | LookupUnavailable | None:
         with contextlib.suppress(MalformedMessageError):
-            found = records.decode_resolved(answer)
+            found = lookups.decode_answer(answer)
             return dataclasses.replace(found, nonce=asked.nonce, token_hash=asked.token_hash)
         return careful(asked, credentials, answer)
 
-    careful = authority_client._match_answer
-    with runs.silence(), mock.patch.object(authority_client, "_match_answer", believing):
+    careful = authority_client._match_reply
+    with runs.silence(), mock.patch.object(authority_client, "_match_reply", believing):
         assert any(
             "a token is called unknown" in problem
             for seed in range(10)

@@ -20,7 +20,7 @@ from tests.support.eventually import eventually
 from rescind.core import instance_mac, token_format
 from rescind.core.ledger import Position
 from rescind.core.record import Record
-from rescind.wire import heartbeat, nats_subjects, records, signed_envelope
+from rescind.wire import heartbeat, lookups, nats_subjects, records, signed_envelope
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_authority.operator import bootstrap
 from rescind_authority.settings import AuthoritySettings
@@ -135,17 +135,17 @@ class Sidecar:
 
     def asking(
         self, token: str, *, seq: int = 1 << 40, at_us: int | None = None
-    ) -> records.Resolve:
+    ) -> lookups.LookupRequest:
         """Return a look-up of a token that is presented."""
         nonce = secrets.token_bytes(16)
         proof = instance_mac.mask(self.secret, nonce, token_format.possession(token))
-        shown = records.PossessionProof(seq, now_us() if at_us is None else at_us, proof)
-        return records.Resolve(token_format.digest(token), nonce, shown)
+        shown = lookups.PossessionProof(seq, now_us() if at_us is None else at_us, proof)
+        return lookups.LookupRequest(token_format.digest(token), nonce, shown)
 
-    async def look_up(self, asked: records.Resolve) -> records.Resolved:
+    async def look_up(self, asked: lookups.LookupRequest) -> lookups.LookupAnswer:
         """Send a look-up, and return its answer; fail if the answer is to another look-up."""
-        answer = await self.converse(nats_subjects.RESOLVE, records.encode_resolve(asked))
-        resolved = records.decode_resolved(answer)
+        answer = await self.converse(nats_subjects.RESOLVE, lookups.encode_request(asked))
+        resolved = lookups.decode_answer(answer)
         assert (resolved.nonce, resolved.token_hash) == (asked.nonce, asked.token_hash)
         return resolved
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from tests.support.sidecar import LedgerInMemory
 
 from rescind.core import instance_mac
-from rescind.wire import enrolment, heartbeat, nats_subjects, records, signed_envelope, usage_report
+from rescind.wire import enrolment, heartbeat, lookups, nats_subjects, signed_envelope, usage_report
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_sidecar.link.transport import Accept, Handler
 from rescind_sidecar.ports import InstanceCredentials
@@ -47,8 +47,8 @@ class LedgerTransport:
             else:
                 content = heartbeat.encode_reply(reply)
         elif subject == nats_subjects.RESOLVE:
-            asked = records.decode_resolve(envelope.content)
-            content = records.encode_resolved(await ledger.resolve(asked, credentials))
+            asked = lookups.decode_request(envelope.content)
+            content = lookups.encode_answer(await ledger.look_up(asked, credentials))
         else:
             assert subject == nats_subjects.SINCE
             since = heartbeat.decode_since(envelope.content)

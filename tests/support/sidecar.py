@@ -27,6 +27,7 @@ from rescind.wire import (
     enrolment,
     events,
     heartbeat,
+    lookups,
     nats_subjects,
     records,
     recovery_offer,
@@ -179,9 +180,9 @@ class LedgerInMemory:
         missing = self._payloads[message.seq :] if message.epoch == self.position.epoch else []
         return heartbeat.Events(self.position.epoch, tuple(missing[: events.MAX_EVENTS]))
 
-    async def resolve(
-        self, message: records.Resolve, credentials: InstanceCredentials
-    ) -> records.Resolved:
+    async def look_up(
+        self, message: lookups.LookupRequest, credentials: InstanceCredentials
+    ) -> lookups.LookupAnswer:
         self._reach()
         self._recognise(credentials)
         if message.presented is not None:
@@ -198,7 +199,7 @@ class LedgerInMemory:
         )
         if self.resolving is not None:
             await self.resolving.wait()  # a slow fill: the values that were read do not change
-        return records.Resolved(
+        return lookups.LookupAnswer(
             self.position.epoch, as_of, answer, message.nonce, message.token_hash
         )
 

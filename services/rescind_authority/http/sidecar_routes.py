@@ -86,7 +86,7 @@ class SidecarRoutes:
             _RequestClass(
                 nats_subjects.HEARTBEAT, self._sidecar_api.heartbeat, most=_MAX_HEARTBEATS
             ),
-            _RequestClass(nats_subjects.RESOLVE, self._sidecar_api.resolve, most=_MAX_LOOKUPS),
+            _RequestClass(nats_subjects.RESOLVE, self._sidecar_api.look_up, most=_MAX_LOOKUPS),
             _RequestClass(
                 nats_subjects.ENROL,
                 self._sidecar_api.enrol,

@@ -69,9 +69,9 @@ class Requests:
                 self._sidecar_api.heartbeat, most=_MAX_HEARTBEATS
             ),
             nats_subjects.RESOLVE: _RequestClass(
-                self._sidecar_api.resolve,
+                self._sidecar_api.look_up,
                 most=_MAX_LOOKUPS,
-                refuse=self._sidecar_api.answer_not_now,
+                refuse=self._sidecar_api.answer_unavailable,
             ),
             nats_subjects.ENROL: _RequestClass(self._sidecar_api.enrol, most=_MAX_ENROLMENTS),
             nats_subjects.SINCE: _RequestClass(self._sidecar_api.since, most=_MAX_SINCE),

@@ -13,9 +13,9 @@ from functools import partial
 
 from rescind.core import instance_mac
 from rescind.errors import MalformedMessageError, RescindError
-from rescind.wire import heartbeat, records, recovery_offer, usage_report
+from rescind.wire import heartbeat, lookups, recovery_offer, usage_report
 from rescind.wire.heartbeat import ENROL_AGAIN, Heartbeat, Release
-from rescind.wire.records import NotNow, Resolve
+from rescind.wire.lookups import LookupRequest, LookupUnavailable
 from rescind_authority.errors import LookupUnavailableError, NotEnrolledError
 from rescind_authority.ports.keys import Keys
 from rescind_authority.usecases.enforcement.acknowledgements import Acknowledgements
@@ -142,10 +142,10 @@ class SidecarApi:
         if ack.instance == received.instance:
             self._acknowledgements.record(ack)
 
-    async def resolve(self, payload: bytes) -> bytes:
+    async def look_up(self, payload: bytes) -> bytes:
         """Return the record of a token, or the answer that there is none.
 
-        Raises LookupUnavailableError, which contains the "not now" answer for the instance.
+        Raises LookupUnavailableError, which contains the reply for the instance.
         """
         try:
             lookup = self._open_lookup(payload)
@@ -162,15 +162,18 @@ class SidecarApi:
         if isinstance(member, NotEnrolledError):
             return ENROL_AGAIN
         if isinstance(member, RescindError) or not isinstance(found, LookupResult):
-            raise LookupUnavailableError(self._not_now(lookup))
-        resolved = self._resolver.encode_answer(found, lookup.presented)
-        answer = replace(resolved, nonce=lookup.nonce, token_hash=lookup.token_hash)
-        return self._instances.authenticated(lookup.received, records.encode_resolved(answer))
+            raise LookupUnavailableError(self._encode_unavailable(lookup))
+        answer = self._resolver.encode_answer(found, lookup.presented)
+        answer = replace(answer, nonce=lookup.nonce, token_hash=lookup.token_hash)
+        return self._instances.authenticated(lookup.received, lookups.encode_answer(answer))
 
-    def answer_not_now(self, payload: bytes) -> bytes:
-        """Return "not now" for a look-up; return empty bytes if no instance of ours sent it."""
+    def answer_unavailable(self, payload: bytes) -> bytes:
+        """Return the reply that a look-up cannot be answered now.
+
+        Return empty bytes if no instance of ours sent the look-up.
+        """
         try:
-            return self._not_now(self._open_lookup(payload))
+            return self._encode_unavailable(self._open_lookup(payload))
         except RescindError:
             return EMPTY
 
@@ -184,19 +187,19 @@ class SidecarApi:
                 f"it is not in the envelope of an instance ({error}): its sender is not enrolled, "
                 "or is a sidecar of an older version, which must be upgraded",
             ) from error
-        request = records.decode_resolve(received.content)
+        request = lookups.decode_request(received.content)
         if request.nonce is None:
             raise MalformedMessageError("look-up", "it has no nonce")
         return _OpenLookup(
             received, request.token_hash, request.nonce, _presented(received, request)
         )
 
-    def _not_now(self, lookup: "_OpenLookup") -> bytes:
-        answer = records.encode_not_now(NotNow(lookup.nonce, lookup.token_hash))
+    def _encode_unavailable(self, lookup: "_OpenLookup") -> bytes:
+        answer = lookups.encode_unavailable(LookupUnavailable(lookup.nonce, lookup.token_hash))
         return self._instances.authenticated(lookup.received, answer)
 
 
-def _presented(received: AuthenticatedMessage, request: Resolve) -> PresentedToken | None:
+def _presented(received: AuthenticatedMessage, request: LookupRequest) -> PresentedToken | None:
     shown = request.presented
     if shown is None or request.nonce is None:
         return None

@@ -14,14 +14,14 @@ from rescind.errors import MalformedMessageError, UnreachableError
 from rescind.wire import (
     enrolment,
     heartbeat,
+    lookups,
     nats_subjects,
-    records,
     recovery_offer,
     signed_envelope,
     usage_report,
 )
 from rescind.wire.heartbeat import ENROL_AGAIN
-from rescind.wire.records import NotNow, Resolved
+from rescind.wire.lookups import LookupAnswer, LookupUnavailable
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_sidecar.link.transport import AuthorityBusyError, Transport
 from rescind_sidecar.ports import InstanceCredentials, UnknownInstanceError
@@ -75,20 +75,22 @@ class AuthorityClient:
         )
         return _read(heartbeat.decode_events, answer)
 
-    async def resolve(self, message: records.Resolve, credentials: InstanceCredentials) -> Resolved:
+    async def look_up(
+        self, message: lookups.LookupRequest, credentials: InstanceCredentials
+    ) -> LookupAnswer:
         """Request the record of a token; ignore answers without a MAC for this look-up."""
-        matched: Resolved | None = None
+        matched: LookupAnswer | None = None
 
         def accept(answer: bytes) -> bool:
             nonlocal matched
-            resolved = _match_answer(message, credentials, answer)
-            if isinstance(resolved, NotNow):
+            reply = _match_reply(message, credentials, answer)
+            if isinstance(reply, LookupUnavailable):
                 raise AuthorityBusyError(nats_subjects.RESOLVE)
-            matched = resolved
-            self._tally.messages_refused += resolved is None
-            return resolved is not None
+            matched = reply
+            self._tally.messages_refused += reply is None
+            return reply is not None
 
-        payload = _authenticate(records.encode_resolve(message), credentials)
+        payload = _authenticate(lookups.encode_request(message), credentials)
         await self._transport.request(
             nats_subjects.RESOLVE, payload, timeout_s=_LOOKUP_S, accept=accept
         )
@@ -154,21 +156,21 @@ def _open(envelope: SignedEnvelope, credentials: InstanceCredentials) -> bytes |
     return envelope.content if ours else None
 
 
-def _match_answer(
-    request: records.Resolve, credentials: InstanceCredentials, answer: bytes
-) -> Resolved | NotNow | None:
+def _match_reply(
+    request: lookups.LookupRequest, credentials: InstanceCredentials, answer: bytes
+) -> LookupAnswer | LookupUnavailable | None:
     """Return an authority's answer to this look-up, or None for any other message."""
     try:
         content = _open(signed_envelope.decode(answer), credentials)
-        resolved = None if content is None else records.decode_answer(content)
+        reply = None if content is None else lookups.decode_reply(content)
     except MalformedMessageError:
         return None
-    if resolved is None or (resolved.nonce, resolved.token_hash) != (
+    if reply is None or (reply.nonce, reply.token_hash) != (
         request.nonce,
         request.token_hash,
     ):
         return None
-    return resolved
+    return reply
 
 
 def _read(decode: Callable[[bytes], _T], answer: bytes) -> _T:

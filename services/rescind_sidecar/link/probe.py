@@ -1,7 +1,8 @@
 """A probe of whether an authority and its Postgres answer over a transport."""
 
 from rescind.errors import UnreachableError
-from rescind.wire.records import HASH_BYTES, Resolve
+from rescind.wire.lookups import LookupRequest
+from rescind.wire.records import HASH_BYTES
 from rescind_sidecar.link.authority_client import AuthorityClient
 from rescind_sidecar.link.transport import Transport
 from rescind_sidecar.ports import RandomSource
@@ -27,5 +28,5 @@ class Probe:
         credentials = self._instances.current.credentials
         if credentials is None:
             raise UnreachableError("this instance is not enrolled yet")
-        request = Resolve(bytes(HASH_BYTES), self._random.identity())
-        await AuthorityClient(transport, self._tally).resolve(request, credentials)
+        request = LookupRequest(bytes(HASH_BYTES), self._random.identity())
+        await AuthorityClient(transport, self._tally).look_up(request, credentials)

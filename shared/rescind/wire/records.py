@@ -1,17 +1,15 @@
-"""Records as Redis stores them and sockets carry them, and look-ups of records."""
+"""Records as Redis stores them and sockets carry them."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from rescind.core.conditions import UNCONDITIONAL, Conditions, network
 from rescind.core.handles import EVERYTHING
 from rescind.core.record import Record
 from rescind.core.revocation import Restriction
-from rescind.core.token_format import POSSESSION_BYTES, Kind
+from rescind.core.token_format import Kind
 from rescind.errors import ConditionError, MalformedMessageError
 from rescind.wire import signed_envelope
 from rescind.wire.codec import Fields, Payload, Run, pack
-from rescind.wire.heartbeat import NONCE_BYTES
 from rescind.wire.signed_envelope import Signer
 
 HASH_BYTES = 32
@@ -29,9 +27,6 @@ _FIELDS = Run(
 _REMOVED = Run(list)
 _CONDITIONS = Run(list, list)
 _KINDS: dict[str, Kind] = {kind.value: kind for kind in Kind}
-_RESOLVE = 1
-_RESOLVED = 1
-_NOT_NOW = 2
 
 
 def encode(record: Record, sign: Signer) -> bytes:
@@ -150,116 +145,3 @@ def _decode_kind(text: str) -> Kind:
     if kind is None:
         raise MalformedMessageError("record", f"the kind {text[:40]!r} is not known")
     return kind
-
-
-@dataclass(frozen=True, slots=True)
-class PossessionProof:
-    """The proof that a token was presented, and when: a recorded look-up proves nothing later.
-
-    The instance had applied the ledger up to `seq`, and the authority's clock had reached `at_us`
-    (Unix µs). `proof` is `token_format.possession`, encrypted by `instance_mac.mask` under the
-    look-up's nonce.
-    """
-
-    seq: int
-    at_us: int
-    proof: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Resolve:
-    """A request for the record of one token, by its SHA-256, in the envelope of an instance.
-
-    An older sidecar sends neither a nonce nor an envelope. `presented` is None if no token is
-    presented.
-    """
-
-    token_hash: bytes
-    nonce: bytes | None = None
-    presented: PossessionProof | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """The record of a token, still encoded.
-
-    `record` is None if no such token exists at `as_of`. `nonce` and `token_hash` are those of the
-    look-up, so that a recorded answer is not accepted for another look-up. An older authority sends
-    neither.
-    """
-
-    epoch: int
-    as_of: int
-    record: bytes | None
-    nonce: bytes | None = None
-    token_hash: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NotNow:
-    """The answer that this look-up cannot be answered now."""
-
-    nonce: bytes
-    token_hash: bytes
-
-
-def encode_resolve(resolve: Resolve) -> bytes:
-    """Encode a look-up."""
-    if resolve.nonce is None:
-        return pack(_RESOLVE, resolve.token_hash)
-    proof = resolve.presented
-    rest = (None, None, None) if proof is None else (proof.seq, proof.at_us, proof.proof)
-    return pack(_RESOLVE, resolve.token_hash, resolve.nonce, *rest)
-
-
-def decode_resolve(payload: Payload) -> Resolve:
-    """Decode a look-up. Raises MalformedMessageError."""
-    fields = Fields(payload, message="look-up").expect(_RESOLVE)
-    token_hash = fields.octets(HASH_BYTES)
-    if not fields.more:
-        return Resolve(token_hash)
-    nonce, presented = fields.optional_octets(NONCE_BYTES), _decode_proof(fields)
-    if nonce is None and presented is not None:
-        raise MalformedMessageError("look-up", "a proof without the nonce that hides it")
-    return Resolve(token_hash, nonce, presented)
-
-
-def _decode_proof(fields: Fields) -> PossessionProof | None:
-    seq, at_us = fields.optional_uint(), fields.optional_uint()
-    proof = fields.optional_octets(POSSESSION_BYTES)
-    if seq is None or at_us is None or proof is None:
-        return None
-    return PossessionProof(seq, at_us, proof)
-
-
-def encode_resolved(resolved: Resolved) -> bytes:
-    """Encode an answer to a look-up."""
-    answer = (_RESOLVED, resolved.epoch, resolved.as_of, resolved.record)
-    if resolved.nonce is None:
-        return pack(*answer)
-    return pack(*answer, resolved.nonce, resolved.token_hash)
-
-
-def decode_resolved(payload: Payload) -> Resolved:
-    """Decode an answer to a look-up. Raises MalformedMessageError."""
-    fields = Fields(payload, message="resolved").expect(_RESOLVED)
-    epoch, as_of, record = fields.uint(), fields.uint(), fields.optional_octets()
-    if not fields.more:
-        return Resolved(epoch, as_of, record)
-    nonce, token_hash = fields.optional_octets(NONCE_BYTES), fields.optional_octets(HASH_BYTES)
-    if nonce is None or token_hash is None:
-        return Resolved(epoch, as_of, record)
-    return Resolved(epoch, as_of, record, nonce, token_hash)
-
-
-def encode_not_now(answer: NotNow) -> bytes:
-    """Encode the answer that a look-up cannot be answered now."""
-    return pack(_NOT_NOW, answer.nonce, answer.token_hash)
-
-
-def decode_answer(payload: Payload) -> Resolved | NotNow:
-    """Decode either answer to a look-up. Raises MalformedMessageError."""
-    fields = Fields(payload, message="resolved")
-    if fields.tag != _NOT_NOW:
-        return decode_resolved(payload)
-    return NotNow(fields.octets(NONCE_BYTES), fields.octets(HASH_BYTES))

@@ -13,9 +13,9 @@ from tests.support.eventually import eventually
 from tests.support.messages import NONCE
 
 from rescind.core import instance_mac, token_format
-from rescind.wire import nats_subjects, records, signed_envelope
+from rescind.wire import lookups, nats_subjects, signed_envelope
 from rescind.wire.heartbeat import ENROL_AGAIN
-from rescind.wire.records import PossessionProof, Resolve
+from rescind.wire.lookups import LookupRequest, PossessionProof
 from rescind.wire.signed_envelope import SignedEnvelope
 
 MINUTE_US = 60_000_000
@@ -52,8 +52,8 @@ async def test_the_hash_of_a_rotated_secret_ends_nothing_and_gets_no_record(
 ) -> None:
     async with serving(system) as authority, system.sidecar() as sidecar:
         _, old = await rotated(authority, system)
-        plain = records.encode_resolve(Resolve(token_format.digest(old)))
-        modern = records.encode_resolve(sidecar.asking(old))
+        plain = lookups.encode_request(LookupRequest(token_format.digest(old)))
+        modern = lookups.encode_request(sidecar.asking(old))
         spoken = signed_envelope.decode(sidecar.spoken(modern))
         twisted = dataclasses.replace(spoken, key_id=secrets.token_bytes(16))
         before = await looked_up(authority)
@@ -78,7 +78,7 @@ async def test_the_hash_of_a_rotated_secret_ends_nothing_and_gets_no_record(
         await nothing_ended(authority, system)
 
 
-def unproven(sidecar: Sidecar, old: str) -> Sequence[Resolve]:
+def unproven(sidecar: Sidecar, old: str) -> Sequence[LookupRequest]:
     """Ask about an old secret as an enrolled instance that has all but the secret itself."""
     asked, token_hash = sidecar.asking(old), token_format.digest(old)
     assert asked.presented is not None
@@ -125,7 +125,7 @@ async def test_an_instance_that_is_not_a_member_gets_no_record_and_ends_nothing(
     async with serving(system) as authority, system.sidecar() as sidecar:
         _, old = await rotated(authority, system)
         sidecar.instance = secrets.token_bytes(16)
-        payload = sidecar.spoken(records.encode_resolve(sidecar.asking(old)))
+        payload = sidecar.spoken(lookups.encode_request(sidecar.asking(old)))
         answer = await sidecar.nats.request(nats_subjects.RESOLVE, payload, timeout=5)
         assert answer.data == ENROL_AGAIN
         assert (await post(authority, payload)).content == ENROL_AGAIN
@@ -139,9 +139,9 @@ async def test_a_look_up_that_was_recorded_before_the_leeway_was_over_ends_nothi
     async with serving(system) as authority, system.sidecar() as sidecar:
         await sidecar.enrol()
         old = await authority.issue("agent:a")
-        recorded = sidecar.spoken(records.encode_resolve(sidecar.asking(old["token"], seq=0)))
+        recorded = sidecar.spoken(lookups.encode_request(sidecar.asking(old["token"], seq=0)))
         await rotate(authority, old["token_id"])
-        within = sidecar.spoken(records.encode_resolve(sidecar.asking(old["token"], seq=1)))
+        within = sidecar.spoken(lookups.encode_request(sidecar.asking(old["token"], seq=1)))
         for _ in range(2):
             for payload in (recorded, within):
                 assert await sidecar.ask(nats_subjects.RESOLVE, payload)
@@ -150,7 +150,7 @@ async def test_a_look_up_that_was_recorded_before_the_leeway_was_over_ends_nothi
             await long_ago(system)
             early_us = now_us() - 61 * MINUTE_US
             within = sidecar.spoken(
-                records.encode_resolve(sidecar.asking(old["token"], seq=1, at_us=early_us))
+                lookups.encode_request(sidecar.asking(old["token"], seq=1, at_us=early_us))
             )
         await nothing_ended(authority, system)
 
@@ -239,10 +239,10 @@ async def test_an_answer_is_bound_to_one_look_up_and_not_now_is_authenticated_to
         await system.shut()
         asked = sidecar.asking(known)
 
-        async def answer() -> records.Resolved | records.NotNow:
-            content = await sidecar.converse(nats_subjects.RESOLVE, records.encode_resolve(asked))
-            return records.decode_answer(content)
+        async def answer() -> lookups.LookupAnswer | lookups.LookupUnavailable:
+            content = await sidecar.converse(nats_subjects.RESOLVE, lookups.encode_request(asked))
+            return lookups.decode_reply(content)
 
-        expected = records.NotNow(asked.nonce or b"", asked.token_hash)
+        expected = lookups.LookupUnavailable(asked.nonce or b"", asked.token_hash)
         assert await eventually(answer, until=lambda seen: seen == expected) == expected
         await system.open()

@@ -19,7 +19,7 @@ from tests.support.eventually import eventually
 from rescind import Allowed, Denied, Reason, Verifier
 from rescind.core import generation_table, token_format
 from rescind.core.token_format import Kind
-from rescind.wire import events, heartbeat, nats_subjects, records, signed_envelope
+from rescind.wire import events, heartbeat, lookups, nats_subjects, signed_envelope
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind.wire.trust_statement import Purpose
 from rescind_runtime.crypto.signing import Keyring
@@ -290,7 +290,7 @@ async def test_a_forged_answer_that_arrives_first_does_not_make_a_good_token_unk
         assert await attacked.check(stranger.reveal()) == Denied(Reason.UNKNOWN)
         await attacked._wait_until(lambda: bool(recorded[nats_subjects.RESOLVE]))
         await heard()
-        unknown = records.encode_resolved(records.Resolved(1, 1 << 40, None))
+        unknown = lookups.encode_answer(lookups.LookupAnswer(1, 1 << 40, None))
         true_once = recorded[nats_subjects.RESOLVE][-1]
         answers = [unknown, true_once, true_once[:-1], b"", heartbeat.ENROL_AGAIN, b"\xc1"]
 

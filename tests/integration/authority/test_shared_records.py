@@ -14,7 +14,7 @@ from tests.support.authority import Running, Sidecar, System, now_us, serving
 from tests.support.eventually import eventually
 
 from rescind.core import instance_mac, token_format
-from rescind.wire import nats_subjects, records, signed_envelope, usage_report
+from rescind.wire import lookups, nats_subjects, records, signed_envelope, usage_report
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_authority.ports.token_search import Use
 from rescind_authority.postgres import pool
@@ -203,7 +203,9 @@ async def test_a_flood_of_look_ups_does_not_starve_heartbeats(system: System) ->
 
         async def flood() -> None:
             for number in range(20_000):
-                asked = records.encode_resolve(records.Resolve(number.to_bytes(32), bytes(16)))
+                asked = lookups.encode_request(
+                    lookups.LookupRequest(number.to_bytes(32), bytes(16))
+                )
                 tag = instance_mac.tag(secret, instance_mac.TO_AUTHORITY, asked)
                 payload = signed_envelope.encode(SignedEnvelope(asked, flooder.instance, tag))
                 await flooder.nats.publish(nats_subjects.RESOLVE, payload, reply="_INBOX.nobody")

@@ -8,7 +8,7 @@ from tests.support.authority import Running, Sidecar, System, serving
 from tests.support.eventually import eventually
 
 from rescind.errors import UnreachableError
-from rescind.wire import heartbeat, nats_subjects, records, signed_envelope
+from rescind.wire import heartbeat, lookups, nats_subjects, records, signed_envelope
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_authority.http.sidecar_routes import MAX_BYTES
 from rescind_sidecar.link.http_transport import HttpTransport
@@ -54,9 +54,9 @@ async def test_a_record_and_missing_events_can_be_fetched(system: System) -> Non
         await running.revoke("subject:agent:a")
         look = sidecar.asking(issued["token"])
         found = await post(
-            running, nats_subjects.RESOLVE, sidecar.spoken(records.encode_resolve(look))
+            running, nats_subjects.RESOLVE, sidecar.spoken(lookups.encode_request(look))
         )
-        resolved = records.decode_resolved(signed_envelope.decode(found.content).content)
+        resolved = lookups.decode_answer(signed_envelope.decode(found.content).content)
         assert (resolved.nonce, resolved.token_hash) == (look.nonce, look.token_hash)
         assert resolved.record is not None
         assert records.decode(resolved.record).token_id == issued["token_id"]
@@ -94,7 +94,7 @@ async def test_an_authority_without_postgres_answers_not_now_and_the_next_one_is
         asyncio.TaskGroup() as tasks,
     ):
         await sidecar.enrol()
-        asked = sidecar.spoken(records.encode_resolve(records.Resolve(bytes(32), bytes(16))))
+        asked = sidecar.spoken(lookups.encode_request(lookups.LookupRequest(bytes(32), bytes(16))))
         # A port without a listener comes first.
         transport = HttpTransport(["http://127.0.0.1:9", running.url])
         job = tasks.create_task(transport.run())
@@ -108,7 +108,7 @@ async def test_an_authority_without_postgres_answers_not_now_and_the_next_one_is
 
         heard = await eventually(look)
         answer = signed_envelope.decode(heard or b"")
-        resolved = records.decode_resolved(answer.content)
+        resolved = lookups.decode_answer(answer.content)
         with pytest.raises(UnreachableError, match="no authority of this installation"):
             await transport.request(
                 nats_subjects.RESOLVE, asked, timeout_s=2, accept=lambda _: False

@@ -24,7 +24,7 @@ from tests.support.proof.oracle import EXCUSED, Oracle
 
 from rescind.core import instance_mac
 from rescind.core.verdict import Reason
-from rescind.wire import heartbeat, nats_subjects, records, signed_envelope
+from rescind.wire import heartbeat, lookups, nats_subjects, signed_envelope
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_runtime.crypto.signing import Keyring
 
@@ -274,8 +274,8 @@ async def flooded(stage: Stage) -> None:
     try:
         for _ in range(20):
             for _ in range(100):
-                asked = records.Resolve(secrets.token_bytes(32), secrets.token_bytes(16))
-                content = records.encode_resolve(asked)
+                asked = lookups.LookupRequest(secrets.token_bytes(32), secrets.token_bytes(16))
+                content = lookups.encode_request(asked)
                 tag = instance_mac.tag(secret, instance_mac.TO_AUTHORITY, content)
                 if stage.random_source.random() < 0.5:
                     tag = bytes(len(tag))

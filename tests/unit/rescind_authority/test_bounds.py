@@ -93,14 +93,14 @@ class SlowSidecarApi:
         await self.go_on.wait()
         return b"answer"
 
-    heartbeat = resolve = enrol = since = offer = _answer
+    heartbeat = look_up = enrol = since = offer = _answer
 
     def ack(self, payload: bytes) -> None:
         pass
 
     used = ack
 
-    def answer_not_now(self, payload: bytes) -> bytes:
+    def answer_unavailable(self, payload: bytes) -> bytes:
         return b"not now"
 
 

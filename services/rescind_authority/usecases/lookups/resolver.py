@@ -12,7 +12,7 @@ from rescind.core.handles import Handle
 from rescind.core.record import Record
 from rescind.core.revocation import ENDED, NOT_RESTRICTING, Effect, Event, Restriction, hits
 from rescind.wire import records
-from rescind.wire.records import Resolved
+from rescind.wire.lookups import LookupAnswer
 from rescind.wire.trust_statement import Purpose
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.keys import Keys
@@ -79,7 +79,7 @@ class Resolver:
         """Read a token by the hash of a secret that it has, or had."""
         return await self._batcher.submit(token_hash)
 
-    def encode_answer(self, found: LookupResult, presented: PresentedToken | None) -> Resolved:
+    def encode_answer(self, found: LookupResult, presented: PresentedToken | None) -> LookupAnswer:
         """Return the answer to a look-up.
 
         An expired token is found too: the verifier reports `expired`.
@@ -90,11 +90,11 @@ class Resolver:
             at_us = min(presented.at_us, snapshot.at_us)
             self._watch(found.token, replace(presented, at_us=at_us))
         if record is None:
-            return Resolved(snapshot.epoch, snapshot.as_of, None)
+            return LookupAnswer(snapshot.epoch, snapshot.as_of, None)
         encoded = records.encode(record, partial(self._keys.sign, Purpose.RECORDS))
         if self._shared is not None:
             self._shared.keep(record, encoded, now_us=snapshot.at_us)
-        return Resolved(snapshot.epoch, snapshot.as_of, encoded)
+        return LookupAnswer(snapshot.epoch, snapshot.as_of, encoded)
 
     async def read_presented(self, text: str) -> LookupResult:
         """Read a token that its bearer presents, which counts as a use of its secret."""

@@ -12,7 +12,7 @@ from rescind.core import instance_mac, token_format
 from rescind.core.verdict import Denied, Reason
 from rescind.errors import MalformedMessageError, UnreachableError
 from rescind.wire import signed_envelope
-from rescind.wire.records import PossessionProof, Resolve
+from rescind.wire.lookups import LookupRequest, PossessionProof
 from rescind.wire.trust_statement import Purpose
 from rescind_sidecar.ports import (
     AuthorityLink,
@@ -143,38 +143,38 @@ class Fetch:
         if applied is None or credentials is None:  # not enrolled: no authority would answer
             self._tally.looks_unanswered += 1
             return UNAVAILABLE
-        request = self._resolve_request(text, token_hash, current, credentials)
+        request = self._build_request(text, token_hash, current, credentials)
         try:
-            resolved = await self._link.resolve(request, credentials)
+            answer = await self._link.look_up(request, credentials)
             self._tally.looks_s.observe((self._clock.boottime_ns() - began_ns) / 1e9)
         except UnreachableError:
             self._tally.looks_unanswered += 1
             return UNAVAILABLE
-        if resolved.record is None:
-            older = (resolved.epoch, resolved.as_of) < (applied.epoch, applied.seq)
+        if answer.record is None:
+            older = (answer.epoch, answer.as_of) < (applied.epoch, applied.seq)
             if older or current is not self._instances.current:
                 return None  # the answer is older than this view, or for an ended instance: retry
             current.negative_cache.add(token_hash, self._clock.boottime_ns())
             return UNKNOWN
-        match self._verify_and_fill(token_hash, resolved.record):
+        match self._verify_and_fill(token_hash, answer.record):
             case CachedRecord() | Stale():
                 return None
             case RefusedMessage():
                 self._tally.messages_refused += 1
                 return UNAVAILABLE
 
-    def _resolve_request(
+    def _build_request(
         self,
         text: str,
         token_hash: bytes,
         current: SidecarInstance,
         credentials: InstanceCredentials,
-    ) -> Resolve:
-        """Return a request for a token's record, with a proof that the token is presented now."""
+    ) -> LookupRequest:
+        """Return a look-up of a token, with a proof that the token is presented now."""
         view, nonce = current.view, self._random.identity()
         if view.applied is None or view.time is None:
-            return Resolve(token_hash, nonce)
-        return Resolve(
+            return LookupRequest(token_hash, nonce)
+        return LookupRequest(
             token_hash,
             nonce,
             PossessionProof(

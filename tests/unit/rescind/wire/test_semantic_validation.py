@@ -12,7 +12,7 @@ from rescind.core.ledger import Position
 from rescind.core.record import Record
 from rescind.core.verdict import Reason
 from rescind.errors import MalformedMessageError
-from rescind.wire import events, heartbeat, records, signed_envelope, socket_protocol
+from rescind.wire import events, heartbeat, lookups, records, signed_envelope, socket_protocol
 from rescind.wire.codec import pack
 
 
@@ -51,7 +51,7 @@ def test_a_record_of_an_unknown_kind_is_malformed_and_quoted_briefly() -> None:
 @pytest.mark.parametrize("length", [0, 31, 33])
 def test_a_hash_has_32_bytes(length: int) -> None:
     with pytest.raises(MalformedMessageError):
-        records.decode_resolve(pack(1, bytes(length)))
+        lookups.decode_request(pack(1, bytes(length)))
 
 
 def test_a_first_heartbeat_carries_no_head_and_a_later_one_must() -> None:

@@ -12,8 +12,8 @@ from nats.js.api import Header
 from rescind.core import instance_mac
 from rescind.core.ledger import Position
 from rescind.errors import UnreachableError
-from rescind.wire import heartbeat, nats_subjects, records, signed_envelope
-from rescind.wire.records import NotNow, Resolve, Resolved
+from rescind.wire import heartbeat, lookups, nats_subjects, signed_envelope
+from rescind.wire.lookups import LookupAnswer, LookupRequest, LookupUnavailable
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind_sidecar.link.authority_client import AuthorityClient
 from rescind_sidecar.link.nats_transport import NatsTransport
@@ -23,8 +23,8 @@ from rescind_sidecar.stats.counters import Counters
 
 CREDENTIALS = InstanceCredentials(bytes(16), bytes(range(32)))
 OTHER = InstanceCredentials(bytes(15) + b"1", bytes(32))
-ASKED = Resolve(bytes(32), b"n" * 16)
-RIGHT = Resolved(1, 7, None, ASKED.nonce, ASKED.token_hash)
+ASKED = LookupRequest(bytes(32), b"n" * 16)
+RIGHT = LookupAnswer(1, 7, None, ASKED.nonce, ASKED.token_hash)
 
 
 def sent(
@@ -40,11 +40,11 @@ def sent(
 
 
 def answer(
-    resolved: Resolved,
+    resolved: LookupAnswer,
     credentials: InstanceCredentials = CREDENTIALS,
     way: bytes = instance_mac.TO_SIDECAR,
 ) -> bytes:
-    return sent(records.encode_resolved(resolved), credentials, way)
+    return sent(lookups.encode_answer(resolved), credentials, way)
 
 
 LEASE = heartbeat.encode_reply(
@@ -54,20 +54,22 @@ WRONG = {
     "empty": b"",
     "a wish to enrol again": heartbeat.ENROL_AGAIN,
     "not a message": b"\xc1",
-    "without an envelope": records.encode_resolved(RIGHT),
-    "of an older authority": records.encode_resolved(Resolved(1, 7, None)),
+    "without an envelope": lookups.encode_answer(RIGHT),
+    "of an older authority": lookups.encode_answer(LookupAnswer(1, 7, None)),
     "without a MAC": signed_envelope.encode(
-        SignedEnvelope(records.encode_resolved(RIGHT), CREDENTIALS.instance)
+        SignedEnvelope(lookups.encode_answer(RIGHT), CREDENTIALS.instance)
     ),
     "to another instance": answer(RIGHT, OTHER),
     "under another secret": answer(RIGHT, replace(CREDENTIALS, secret=OTHER.secret)),
     "in the other direction": answer(RIGHT, way=instance_mac.TO_AUTHORITY),
     "to another nonce": answer(replace(RIGHT, nonce=b"o" * 16)),
     "about another hash": answer(replace(RIGHT, token_hash=b"h" * 32)),
-    "to no nonce": answer(Resolved(1, 7, None)),
+    "to no nonce": answer(LookupAnswer(1, 7, None)),
     "a lease": sent(LEASE),
-    "not now, to another nonce": sent(records.encode_not_now(NotNow(b"o" * 16, bytes(32)))),
-    "not now, without a MAC": records.encode_not_now(NotNow(b"n" * 16, bytes(32))),
+    "not now, to another nonce": sent(
+        lookups.encode_unavailable(LookupUnavailable(b"o" * 16, bytes(32)))
+    ),
+    "not now, without a MAC": lookups.encode_unavailable(LookupUnavailable(b"n" * 16, bytes(32))),
 }
 
 
@@ -90,8 +92,8 @@ class Answering:
         raise NotImplementedError
 
 
-async def resolve(*answers: bytes, tally: Counters | None = None) -> Resolved:
-    return await AuthorityClient(Answering(answers), tally or Counters()).resolve(
+async def look_up(*answers: bytes, tally: Counters | None = None) -> LookupAnswer:
+    return await AuthorityClient(Answering(answers), tally or Counters()).look_up(
         ASKED, CREDENTIALS
     )
 
@@ -99,16 +101,16 @@ async def resolve(*answers: bytes, tally: Counters | None = None) -> Resolved:
 @pytest.mark.parametrize("wrong", WRONG)
 async def test_a_wrong_answer_is_ignored_and_the_right_one_after_it_counts(wrong: str) -> None:
     with pytest.raises(UnreachableError):
-        await resolve(WRONG[wrong])
+        await look_up(WRONG[wrong])
     tally = Counters()
-    assert await resolve(WRONG[wrong], answer(RIGHT), tally=tally) == RIGHT
+    assert await look_up(WRONG[wrong], answer(RIGHT), tally=tally) == RIGHT
     assert tally.messages_refused == 1
 
 
 async def test_a_not_now_of_the_authority_is_accepted_at_once() -> None:
-    not_now = sent(records.encode_not_now(NotNow(b"n" * 16, bytes(32))))
+    not_now = sent(lookups.encode_unavailable(LookupUnavailable(b"n" * 16, bytes(32))))
     with pytest.raises(AuthorityBusyError):
-        await resolve(*WRONG.values(), not_now, answer(RIGHT))
+        await look_up(*WRONG.values(), not_now, answer(RIGHT))
 
 
 class Published(Client):
