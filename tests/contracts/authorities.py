@@ -96,7 +96,9 @@ async def over_nats(nats_url: str) -> AsyncGenerator[Linked]:
         links.nats_client(nats_url) as client,
         asyncio.TaskGroup() as tasks,
     ):
-        requests = Requests(authority._sidecar_api, keys=Keys(), recent=authority.recent, metrics=METRICS)
+        requests = Requests(
+            authority._sidecar_api, keys=Keys(), recent=authority.recent, metrics=METRICS
+        )
         await requests.subscribe(client, tasks)
         await client.flush()
         async with links.nats_to(nats_url) as transport:

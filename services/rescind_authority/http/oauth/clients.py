@@ -10,8 +10,8 @@ from rescind.core.token_format import Kind
 from rescind_authority.http import problems, timestamps
 from rescind_authority.http.dependencies import (
     AdminActor,
-    Authority,
     IdempotencyKey,
+    InjectedUseCases,
     Reader,
     bind_key,
 )
@@ -145,10 +145,10 @@ async def add(
     response: Response,
     actor: AdminActor,
     key: IdempotencyKey,
-    authority: Authority,
+    use_cases: InjectedUseCases,
 ) -> NewClientFacts:
     """Add a client. Only this response shows its secret."""
-    added = await authority.clients.add(
+    added = await use_cases.clients.add(
         AddCommand(
             client_id=body.client_id,
             grants=body.grants,
@@ -168,11 +168,11 @@ async def add(
 
 @router.get("", summary="List clients")
 async def page(
-    query: Annotated[ClientQuery, Query()], _actor: Reader, authority: Authority
+    query: Annotated[ClientQuery, Query()], _actor: Reader, use_cases: InjectedUseCases
 ) -> ClientPage:
     """List clients in the order of their ids."""
     # One more than requested shows whether there is a next page.
-    found = await authority.clients.list(after=query.cursor, limit=query.limit + 1)
+    found = await use_cases.clients.list(after=query.cursor, limit=query.limit + 1)
     shown = found[: query.limit]
     return ClientPage(
         clients=[ClientFacts(**_facts_of(each)) for each in shown],
@@ -181,9 +181,9 @@ async def page(
 
 
 @router.get("/{client_id}", summary="Look at a client", responses=_NO_CLIENT)
-async def look(client_id: str, _actor: Reader, authority: Authority) -> ClientFacts:
+async def look(client_id: str, _actor: Reader, use_cases: InjectedUseCases) -> ClientFacts:
     """Return one client."""
-    return ClientFacts(**_facts_of(await authority.clients.get(client_id)))
+    return ClientFacts(**_facts_of(await use_cases.clients.get(client_id)))
 
 
 @router.post(
@@ -199,11 +199,11 @@ async def rotate(
     response: Response,
     actor: AdminActor,
     key: IdempotencyKey,
-    authority: Authority,
+    use_cases: InjectedUseCases,
 ) -> NewClientFacts:
     """Give a client a new secret, or other keys. A revocation of `client:<id>` ends its tokens."""
     operation = f"POST /v1/clients/{client_id}/rotate"
-    rotated = await authority.clients.rotate(
+    rotated = await use_cases.clients.rotate(
         client_id,
         overlap_s=body.overlap,
         jwks=body.jwks,
@@ -224,11 +224,11 @@ async def remove(
     body: ClientRemoveRequest,
     actor: AdminActor,
     key: IdempotencyKey,
-    authority: Authority,
+    use_cases: InjectedUseCases,
 ) -> RemovedClientFacts:
     """Remove a client, and revoke its credentials and all its tokens. This is final."""
     operation = f"POST /v1/clients/{client_id}/remove"
-    committed = await authority.clients.remove(
+    committed = await use_cases.clients.remove(
         client_id,
         reason=body.reason,
         actor=actor,

@@ -49,7 +49,7 @@ class ExchangeRequest(BaseModel):
 
 
 async def exchange(
-    sent: OAuthRequest, request: Request, *, key: str, authority: UseCases
+    sent: OAuthRequest, request: Request, *, key: str, use_cases: UseCases
 ) -> Minted | Repeated:
     """Delegate a part of the subject token's power, as `POST /v1/delegations` does.
 
@@ -58,14 +58,14 @@ async def exchange(
     _require_types(sent)
     client = None
     if sent.credentials is not None and not isinstance(sent.credentials, BearerToken):
-        client = await authenticate(sent, request, authority)
+        client = await authenticate(sent, request, use_cases)
         require_grant(client, Grant.TOKEN_EXCHANGE)
     address = address_of(request)
-    holder = await authority.authoriser.holder(sent.values["subject_token"], address=address)
+    holder = await use_cases.authoriser.holder(sent.values["subject_token"], address=address)
     request.state.caller = holder.name
     subject = sent.values.get("subject")
     if "actor_token" in sent.values:
-        actor = await authority.authoriser.holder(sent.values["actor_token"], address=address)
+        actor = await use_cases.authoriser.holder(sent.values["actor_token"], address=address)
         if subject not in {None, actor.record.subject}:
             raise OAuthError("invalid_request", "subject differs from the subject of actor_token.")
         subject = actor.record.subject
@@ -79,8 +79,8 @@ async def exchange(
     )
     parent = holder.record
     command = _to_command(body, parent, client, key=key)
-    authority.budgets.take(parent, Cost.DELEGATION)
-    return await authority.delegator.delegate(
+    use_cases.budgets.take(parent, Cost.DELEGATION)
+    return await use_cases.delegator.delegate(
         command,
         parent_hash=parent.token_hash,
         idempotency=bind_key("POST /oauth/token", body, owner=parent.token_id, key=key),

@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse, Response
 
 from rescind.core import token_format
 from rescind.wire import receipts, signed_envelope
-from rescind_authority.http.dependencies import Authority, IdempotencyKey, bind_key
+from rescind_authority.http.dependencies import IdempotencyKey, InjectedUseCases, bind_key
 from rescind_authority.http.oauth.requests import (
     ERRORS,
     ClientScheme,
@@ -51,7 +51,7 @@ class _RevocationBody(BaseModel):
     responses={**ERRORS, 403: {"description": "The same: the client may not introspect."}},
 )
 async def introspect(
-    sent: OAuthForm, authority: Authority, request: Request, _documented: ClientScheme
+    sent: OAuthForm, use_cases: InjectedUseCases, request: Request, _documented: ClientScheme
 ) -> Response:
     """Return what a token is good for now, or `{"active": false}`.
 
@@ -59,8 +59,8 @@ async def introspect(
     clients would cache it until then, and miss a revocation. Compare `aud` with your service.
     """
     require_known(sent, *_INTROSPECTED)
-    client = await authenticate(sent, request, authority)
-    record = await authority.presented_tokens.introspect(
+    client = await authenticate(sent, request, use_cases)
+    record = await use_cases.presented_tokens.introspect(
         _token_of(sent), client=client, address=sent.values.get("address")
     )
     return JSONResponse(
@@ -83,7 +83,7 @@ async def introspect(
 async def revoke(
     sent: OAuthForm,
     key: IdempotencyKey,
-    authority: Authority,
+    use_cases: InjectedUseCases,
     request: Request,
     _documented: ClientScheme,
 ) -> Response:
@@ -94,13 +94,13 @@ async def revoke(
     are in grace. 503: try again.
     """
     require_known(sent, *_REVOKED)
-    client = await authenticate(sent, request, authority)
+    client = await authenticate(sent, request, use_cases)
     wait = sent.values.get("wait", "false")
     if wait not in {"true", "false"}:
         raise OAuthError("invalid_request", "wait must be true or false.")
     timeout_s = sent.number("timeout", most=MAX_WAIT_S)
     token = _token_of(sent)
-    committed = await authority.presented_tokens.revoke(
+    committed = await use_cases.presented_tokens.revoke(
         token,
         client=client,
         awaited=wait == "true",
@@ -116,7 +116,7 @@ async def revoke(
     done: dict[str, object] = {"revocation_id": committed.revocation_id, "seq": committed.seq}
     if wait == "false":
         return JSONResponse({**done, "state": "committed"}, headers=NO_STORE)
-    found = await authority.enforcer.receipt(
+    found = await use_cases.enforcer.receipt(
         committed, timeout_s=_DEFAULT_WAIT_S if timeout_s is None else timeout_s
     )
     if isinstance(found, EnforcementProgress):

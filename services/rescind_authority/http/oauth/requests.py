@@ -75,11 +75,11 @@ OAuthForm = Annotated[OAuthRequest, Depends(oauth_request)]
 
 
 async def authenticate(
-    sent: OAuthRequest, request: Request, authority: UseCases
+    sent: OAuthRequest, request: Request, use_cases: UseCases
 ) -> AuthenticatedClient:
     """Return the client of a request. Raises InvalidClientError, or the store's errors."""
     credentials = None if isinstance(sent.credentials, BearerToken) else sent.credentials
-    client = await authority.client_authenticator.authenticate(
+    client = await use_cases.client_authenticator.authenticate(
         credentials, address=address_of(request), issuer=request.app.state.issuer
     )
     mark_authenticated(request.scope, client.credential.token_id)

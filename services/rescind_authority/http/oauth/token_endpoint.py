@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
-from rescind_authority.http.dependencies import Authority, IdempotencyKey, UseCases, bind_key
+from rescind_authority.http.dependencies import IdempotencyKey, InjectedUseCases, UseCases, bind_key
 from rescind_authority.http.oauth.exchange import ACCESS_TOKEN, exchange
 from rescind_authority.http.oauth.requests import (
     ERRORS,
@@ -57,7 +57,7 @@ class _ClientTokenBody(BaseModel):
     responses=ERRORS,
 )
 async def token(
-    sent: OAuthForm, key: IdempotencyKey, authority: Authority, request: Request
+    sent: OAuthForm, key: IdempotencyKey, use_cases: InjectedUseCases, request: Request
 ) -> Response:
     """Issue a token. The response is the only one that contains it.
 
@@ -68,23 +68,23 @@ async def token(
         case None:
             raise OAuthError("invalid_request", f"send a grant_type: {_GRANTS}.")
         case Grant.CLIENT_CREDENTIALS:
-            return _respond(await _issue_to_client(sent, request, key=key, authority=authority))
+            return _respond(await _issue_to_client(sent, request, key=key, use_cases=use_cases))
         case Grant.TOKEN_EXCHANGE:
-            outcome = await exchange(sent, request, key=key, authority=authority)
+            outcome = await exchange(sent, request, key=key, use_cases=use_cases)
             return _respond(outcome, {"issued_token_type": ACCESS_TOKEN})
         case _:
             raise OAuthError("unsupported_grant_type", f"supported: {_GRANTS}.")
 
 
 async def _issue_to_client(
-    sent: OAuthRequest, request: Request, *, key: str, authority: UseCases
+    sent: OAuthRequest, request: Request, *, key: str, use_cases: UseCases
 ) -> Minted | Repeated:
-    client = await authenticate(sent, request, authority)
+    client = await authenticate(sent, request, use_cases)
     body = _ClientTokenBody(
         scopes=sent.values.get("scope", "").split(),
         audience=list(sent.all("audience", "resource")),
     )
-    return await authority.client_tokens.issue(
+    return await use_cases.client_tokens.issue(
         client,
         ClientTokenRequest(body.scopes, body.audience),
         idempotency=bind_key("POST /oauth/token", body, owner=client.credential.subject, key=key),

@@ -130,7 +130,7 @@ class PresentedTokens:
             parsed = token_format.parse(token, prefix=self._prefix)
         except MalformedTokenError:
             return None
-        if not token_format.genuine(parsed, self._edge_keys.live):
+        if not token_format.genuine(parsed, self._edge_keys.accepted):
             return None
         found = await read(token)
         return None if found.record is None else _Found(found.record, found.snapshot.at_us)
