@@ -1,5 +1,6 @@
 """Sets of public keys (RFC 7517), with which clients sign assertions."""
 
+import base64
 import json
 from typing import Any, cast
 
@@ -40,11 +41,18 @@ def load(text: str) -> KeySet:
 def _find_problem(document: dict[str, Any], text: str) -> str | None:
     if len(text) > MAX_BYTES:
         return f"expected at most {MAX_BYTES:,} bytes"
-    members = cast("list[dict[str, Any]]", document["keys"])
+    members = document["keys"]
+    if not (isinstance(members, list) and all(isinstance(each, dict) for each in members)):
+        raise TypeError("the keys are not a list of objects")
+    members = cast("list[dict[str, Any]]", members)
     if not 1 <= len(members) <= MAX_KEYS:
         return f"expected 1 to {MAX_KEYS} keys"
     if any({"d", "k", "p", "q"} & each.keys() for each in members):
         return "a private or symmetric key is among them: send public keys alone"
+    for each in members:
+        # Before the library loads it, which warns of a short key.
+        if each["kty"] == "RSA" and (bits := _modulus_bits(each["n"])) < MIN_RSA_BITS:
+            return f"an RSA key has {bits} bits: use {MIN_RSA_BITS} or more"
     names = {each.get("kid") for each in members}
     if len(members) > 1 and (None in names or len(names) < len(members)):
         return "each of several keys needs a `kid` of its own"
@@ -54,8 +62,7 @@ def _find_problem(document: dict[str, Any], text: str) -> str | None:
 def _find_key_problem(key: object) -> str | None:
     match key:
         case RSAKey():
-            bits = key.raw_value.key_size
-            return None if bits >= MIN_RSA_BITS else f"an RSA key has {bits} bits: use 2048 or more"
+            return None
         case ECKey():
             known = key.curve_name in {"P-256", "P-384"}
             return None if known else "an EC key needs the curve P-256 or P-384"
@@ -63,3 +70,7 @@ def _find_key_problem(key: object) -> str | None:
             return None if key.curve_name == "Ed25519" else "an OKP key needs the curve Ed25519"
         case _:
             return "expected keys of type RSA, EC or OKP"
+
+
+def _modulus_bits(modulus: str) -> int:
+    return int.from_bytes(base64.urlsafe_b64decode(modulus + "==")).bit_length()
