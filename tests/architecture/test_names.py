@@ -7,19 +7,22 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SHARED_NAMES = {
+    "ChildGrant": "the requested grant of a child, in the core and in the admin client",
     "Clock": "the request for a clock, whose name test vectors pin, and the clock of this machine",
     "Issued": "the public answer of the admin client, and that of the fake in its place",
     "RevocationPage": "one answer of the HTTP API, as the authority writes and the client reads it",
     "Row": "a line of a table: of Postgres, and of the benchmark's report",
     "TokenPage": "one answer of the HTTP API, as the authority writes and the client reads it",
+    "WaitOptions": "a part of requests, as the client writes and the authority reads it",
 }
 MOST = 15
 FORMER_NAMES = {
-    "ActiveRevocation", "AppliedRevocation", "Belongings", "Care", "Dice", "Elsewhere", "Held",
-    "HeldError", "HoldFacts", "Holding", "Horizon", "How", "Lister", "LiveCertificate",
-    "LiveEdgeKeys", "LiveKeyring", "LiveTrustStore", "Mint", "Notary", "Previews", "Seal",
-    "Seldom", "SeldomEach", "SpokenLink", "SystemDice", "Taken", "TrustNotary", "Unknowns",
-    "Verified", "Voice", "Wanted",
+    "ActiveRevocation", "AppliedRevocation", "Belongings", "Care", "Deed", "Dice", "Elsewhere",
+    "Enforceable", "Held", "HeldError", "HoldFacts", "Holding", "Horizon", "How", "Lister",
+    "LiveCertificate", "LiveEdgeKeys", "LiveKeyring", "LiveTrustStore", "Manner", "Mint",
+    "NotNow", "Notary", "Portion", "Previews", "Renewal", "Resolve", "Resolved", "Seal", "Seldom",
+    "SeldomEach", "SpokenLink", "SystemDice", "Taken", "TrustNotary", "Unknowns", "Verified",
+    "Voice", "Wanted",
 }  # fmt: skip
 
 

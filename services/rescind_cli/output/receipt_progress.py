@@ -14,7 +14,7 @@ from rescind_cli.output.exit_codes import EXIT_INTERRUPTED, Exit
 if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
     from rescind.client.admin import (
         Admin,
-        Enforceable,
+        CommandProgress,
         GraceVerifier,
         ReceiptContent,
         ReceiptSummary,
@@ -44,7 +44,7 @@ class ReceiptWait:
         self,
         admin: "Admin",
         revocation_id: str,
-        done: "Enforceable | None" = None,
+        done: "CommandProgress | None" = None,
         *,
         timeout_s: float | None,
     ) -> None:
@@ -86,7 +86,7 @@ class ReceiptWait:
         return self._done is not None and self._done["state"] == "enforced"
 
 
-def not_yet(revocation_id: str, done: "Enforceable | None") -> str:
+def not_yet(revocation_id: str, done: "CommandProgress | None") -> str:
     """Return the text that a command is committed, what it waits for, and how to go on."""
     progress = _progress(done)
     waits_for = () if progress is None else progress.get("waits_for") or ()
@@ -122,7 +122,7 @@ def _describe_silence(silent_s: float | None) -> str:
     return "" if silent_s is None else f", silent for {silent_s:.0f} s"
 
 
-def exit_code(done: "Enforceable | None") -> Exit:
+def exit_code(done: "CommandProgress | None") -> Exit:
     """Return the exit code: enforced, enforced except by verifiers in grace, or not yet.
 
     After a restore, a verifier that may be missing from the ledger counts like a named one.
@@ -219,7 +219,7 @@ def _show_services(summary: "ReceiptSummary") -> None:
         terminal.line("showing", f"{len(shown):,} of {len(shown) + left:,} services", _ALL)
 
 
-def _progress(done: "Enforceable | None") -> "WaitProgress | None":
+def _progress(done: "CommandProgress | None") -> "WaitProgress | None":
     return None if done is None else done.get("progress")
 
 

@@ -21,7 +21,7 @@ from rescind_cli.options.token_options import (
 from rescind_cli.output import new_token
 
 if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
-    from rescind.client.admin import Portion
+    from rescind.client.admin import ChildGrant
 
 
 @click.command()
@@ -59,8 +59,8 @@ def delegate(
     The parent token is read from RESCIND_TOKEN, or else from stdin. The child token never has more
     power than its parent, and ends with it. The child token goes to stdout and its id to stderr.
     """
-    portion = fields(options)
+    grant = fields(options)
     parent = settings.holder_token() or Secret(token_from_stdin())
     with target.bearer(parent) as bearer:
-        issued = bearer.delegate(idempotency_key=idempotency_key, **cast("Portion", portion))
+        issued = bearer.delegate(idempotency_key=idempotency_key, **cast("ChildGrant", grant))
     new_token.show(issued, as_json=target.as_json)

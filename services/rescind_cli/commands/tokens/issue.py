@@ -27,7 +27,7 @@ from rescind_cli.options.token_options import (
 from rescind_cli.output import new_token
 
 if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
-    from rescind.client.admin import Grant, Portion
+    from rescind.client.admin import ChildGrant, Grant
 
 ADMIN_SCOPES = frozenset(
     f"rescind:{name}"
@@ -120,5 +120,5 @@ def issue(
                 "--parent excludes --max-overlap and --on-reuse: they are the parent's"
             )
         with target.bearer(Secret(token_from_stdin())) as bearer:
-            issued = bearer.delegate(idempotency_key=idempotency_key, **cast("Portion", grant))
+            issued = bearer.delegate(idempotency_key=idempotency_key, **cast("ChildGrant", grant))
     new_token.show(issued, as_json=target.as_json)

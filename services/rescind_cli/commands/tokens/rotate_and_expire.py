@@ -15,7 +15,7 @@ from rescind_cli.output import hits, new_token, receipt_progress, terminal
 from rescind_cli.output.exit_codes import Exit
 
 if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
-    from rescind.client.admin import Admin, Renewal, TokenFilters
+    from rescind.client.admin import Admin, RotationOptions, TokenFilters
 
 _STDIN = "-"
 _AT_ONCE = 500
@@ -47,23 +47,23 @@ def rotate(
     verifier accepts the old secret once the command has returned. After a leak, revoke the token
     instead: a thief may have delegated from it.
     """
-    renewal: Renewal = {"overlap": overlap}
+    rotation: RotationOptions = {"overlap": overlap}
     if on_reuse is not None:
-        renewal["on_reuse"] = on_reuse
+        rotation["on_reuse"] = on_reuse
     key = options.idempotency_key
     if token_id == _STDIN:
         if options.wait:
             raise click.UsageError(
                 "--wait requires an admin token: give the token id instead of `-`"
             )
-        renewal["reason"] = options.reason
+        rotation["reason"] = options.reason
         with target.bearer(Secret(token_from_stdin())) as bearer:
-            new_token.show(bearer.rotate(idempotency_key=key, **renewal), as_json=target.as_json)
+            new_token.show(bearer.rotate(idempotency_key=key, **rotation), as_json=target.as_json)
         return
-    options.apply_to(renewal)
+    options.apply_to(rotation)
     with target.admin() as admin:
         with receipt_progress.reported_interruption(key):
-            issued = admin.rotate(token_id, idempotency_key=key, **renewal)
+            issued = admin.rotate(token_id, idempotency_key=key, **rotation)
         # Before the wait: Ctrl-C during it must not lose the only copy of the secret.
         new_token.show(issued, as_json=target.as_json)
         if options.wait:

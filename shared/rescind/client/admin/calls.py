@@ -7,15 +7,15 @@ from typing import Any, Generic, TypeVar, cast
 from urllib.parse import quote
 
 from rescind.client.admin.requests import (
-    Answer,
+    ChildGrant,
     Command,
     Grant,
-    Portion,
-    Renewal,
     RequestOptions,
     RevocationFilters,
     RevocationItem,
+    RotationOptions,
     TokenFilters,
+    WaitOptions,
 )
 from rescind.client.admin.responses import (
     AuthorityHealth,
@@ -112,24 +112,24 @@ def issue(grant: Grant, key: str | None) -> Call[Issued]:
     return Call("POST", "/v1/tokens", _issued, body=cast("Document", grant), key=key or new_key())
 
 
-def delegate(portion: Portion, key: str | None) -> Call[Issued]:
+def delegate(grant: ChildGrant, key: str | None) -> Call[Issued]:
     """Issue a child of the bearer's token."""
-    body = cast("Document", portion)
+    body = cast("Document", grant)
     return Call("POST", "/v1/delegations", _issued, body=body, key=key or new_key())
 
 
-def rotate(token_id: str, renewal: Renewal, key: str | None) -> Call[Rotated]:
+def rotate(token_id: str, options: RotationOptions, key: str | None) -> Call[Rotated]:
     """Rotate a token: it gets a new secret."""
-    return _rotate(f"/v1/tokens/{quote(token_id, safe='')}/rotate", renewal, key)
+    return _rotate(f"/v1/tokens/{quote(token_id, safe='')}/rotate", options, key)
 
 
-def rotate_own(renewal: Renewal, key: str | None) -> Call[Rotated]:
+def rotate_own(options: RotationOptions, key: str | None) -> Call[Rotated]:
     """Rotate the bearer's own token."""
-    return _rotate("/v1/rotations", renewal, key)
+    return _rotate("/v1/rotations", options, key)
 
 
-def _rotate(path: str, renewal: Renewal, key: str | None) -> Call[Rotated]:
-    body = cast("Document", renewal)
+def _rotate(path: str, options: RotationOptions, key: str | None) -> Call[Rotated]:
+    body = cast("Document", options)
     return Call("POST", path, _rotated, body=body, key=key or new_key())
 
 
@@ -190,10 +190,10 @@ def revoke(selector: Sequence[str], command: Command, key: str | None) -> Call[R
 
 
 def revoke_each(
-    items: Sequence[RevocationItem], answer: Answer, key: str | None
+    items: Sequence[RevocationItem], options: WaitOptions, key: str | None
 ) -> Call[BatchResult]:
     """Send many commands, each with an outcome of its own."""
-    body = {"revocations": [cast("Document", item) for item in items], **answer}
+    body = {"revocations": [cast("Document", item) for item in items], **options}
     return Call("POST", "/v1/revocations/batch", _unchanged, body=body, key=key or new_key())
 
 
@@ -237,10 +237,10 @@ def sessions() -> Call[SubjectSessions]:
 
 
 def log_out(
-    token_id: str | None, everywhere: bool, answer: Answer, key: str | None
+    token_id: str | None, everywhere: bool, options: WaitOptions, key: str | None
 ) -> Call[LogOutResult]:
     """End sessions of the bearer's subject."""
-    body = {"token_id": token_id, "everywhere": everywhere, **answer}
+    body = {"token_id": token_id, "everywhere": everywhere, **options}
     return Call("POST", "/v1/sessions/logout", _unchanged, body=body, key=key or new_key())
 
 

@@ -58,8 +58,8 @@ class Grant(TypedDict):
     """Of a session: seconds without a use after which it ends; 0: never."""
 
 
-class Portion(TypedDict):
-    """The part of its grant that a token delegates to its child."""
+class ChildGrant(TypedDict):
+    """The grant of a child token: a part of its parent's grant."""
 
     subject: str
     """`<own subject>/<name>`, or a subject that the token's `may_speak_for` allows."""
@@ -81,8 +81,8 @@ class Portion(TypedDict):
     self_service: NotRequired[Sequence[str]]
 
 
-class Answer(TypedDict):
-    """When to answer."""
+class WaitOptions(TypedDict):
+    """Whether a command is answered only when it is enforced."""
 
     wait: NotRequired[bool]
     """True: when it is enforced, with the receipt. False (the default): once it is committed."""
@@ -95,12 +95,8 @@ class _Reason(TypedDict):
     """The reason, for the ledger and the audit trail."""
 
 
-class RequestOptions(Answer, _Reason):
-    """The reason of a command, and when to answer."""
-
-
-Manner = RequestOptions
-"""The former name of `RequestOptions`."""
+class RequestOptions(WaitOptions, _Reason):
+    """The reason of a command, and whether to wait until it is enforced."""
 
 
 class _Effect(TypedDict):
@@ -122,8 +118,8 @@ class Command(RequestOptions, _Effect):
     """The parameters of a revocation besides its selector."""
 
 
-class Renewal(RequestOptions):
-    """How a token is rotated."""
+class RotationOptions(RequestOptions):
+    """The parameters of a rotation."""
 
     overlap: NotRequired[float]
     """Seconds for which the old secret stays good; default: 0."""

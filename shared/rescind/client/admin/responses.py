@@ -186,7 +186,7 @@ class NodePage(TypedDict):
     next: str | None
 
 
-class Enforceable(TypedDict):
+class CommandProgress(TypedDict):
     """How far a command is: with `receipt` once it is enforced, with `progress` after a wait."""
 
     state: Literal["committed", "enforced"]
@@ -194,7 +194,7 @@ class Enforceable(TypedDict):
     progress: WaitProgress | None
 
 
-class TokenChange(Enforceable):
+class TokenChange(CommandProgress):
     """The early end or the rotation of a token, at its place in the ledger."""
 
     token_id: str
@@ -258,7 +258,7 @@ class SweepProgress(TypedDict):
     """True: these are all of them."""
 
 
-class RevocationDetails(Enforceable):
+class RevocationDetails(CommandProgress):
     """A revocation at its place in the ledger."""
 
     id: str
@@ -331,7 +331,7 @@ class BatchOutcome(TypedDict):
     problem: ProblemDocument | None
 
 
-class BatchResult(Enforceable):
+class BatchResult(CommandProgress):
     """The outcomes of a batch, in the order of its commands; `receipt` covers all of them."""
 
     committed: int
@@ -444,7 +444,7 @@ class SubjectSessions(TypedDict):
     sessions: list[SessionDetails]
 
 
-class LogOutResult(Enforceable):
+class LogOutResult(CommandProgress):
     """The end of one session, or of all sessions, at its place in the ledger."""
 
     id: str

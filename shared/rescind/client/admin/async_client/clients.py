@@ -9,7 +9,7 @@ from rescind.client.admin.async_client.operations import AsyncOperationCalls
 from rescind.client.admin.async_client.revocations import AsyncRevocationCalls
 from rescind.client.admin.async_client.tokens import AsyncTokenCalls
 from rescind.client.admin.calls import Issued, Rotated
-from rescind.client.admin.requests import Answer, Portion, Renewal
+from rescind.client.admin.requests import ChildGrant, RotationOptions, WaitOptions
 from rescind.client.admin.responses import LogOutResult, SubjectSessions
 
 
@@ -69,13 +69,13 @@ class AsyncBearer(AsyncAuthorityConnection):
         )
 
     async def delegate(
-        self, *, idempotency_key: str | None = None, **portion: Unpack[Portion]
+        self, *, idempotency_key: str | None = None, **grant: Unpack[ChildGrant]
     ) -> Issued:
         """Issue a child of this token: it never has more power, and ends with this token.
 
         Args:
             idempotency_key: A repeat under the same key issues no second child.
-            **portion: The fields of `Portion`: `subject`, and what else the child may do.
+            **grant: The fields of `ChildGrant`: `subject`, and what else the child may do.
 
         Returns:
             The child, with its secret. Only this answer has the secret; in a repeat it is None.
@@ -86,16 +86,16 @@ class AsyncBearer(AsyncAuthorityConnection):
             OutcomeUnknownError: It is not known whether the child was issued.
             UnreachableError: No authority answers.
         """
-        return await self._send(calls.delegate(portion, idempotency_key))
+        return await self._send(calls.delegate(grant, idempotency_key))
 
     async def rotate(
-        self, *, idempotency_key: str | None = None, **renewal: Unpack[Renewal]
+        self, *, idempotency_key: str | None = None, **options: Unpack[RotationOptions]
     ) -> Rotated:
         """Rotate this token. This client goes on with the old secret.
 
         Args:
             idempotency_key: A repeat under the same key does not rotate it again.
-            **renewal: The fields of `Renewal`: `overlap` (seconds, at most the token's
+            **options: The fields of `RotationOptions`: `overlap` (seconds, at most the token's
                 `max_overlap`), `on_reuse`, `reason`, `wait` and `timeout` (seconds).
 
         Returns:
@@ -106,7 +106,7 @@ class AsyncBearer(AsyncAuthorityConnection):
             OutcomeUnknownError: It is not known whether it was rotated.
             UnreachableError: No authority answers.
         """
-        return await self._send(calls.rotate_own(renewal, idempotency_key))
+        return await self._send(calls.rotate_own(options, idempotency_key))
 
     async def sessions(self) -> SubjectSessions:
         """List the live sessions of this session's subject.
@@ -126,7 +126,7 @@ class AsyncBearer(AsyncAuthorityConnection):
         *,
         everywhere: bool = False,
         idempotency_key: str | None = None,
-        **answer: Unpack[Answer],
+        **options: Unpack[WaitOptions],
     ) -> LogOutResult:
         """End this session, another session of its subject, or all of them.
 
@@ -134,7 +134,7 @@ class AsyncBearer(AsyncAuthorityConnection):
             token_id: The id of another session; None: this one.
             everywhere: True: end all sessions of the subject.
             idempotency_key: A repeat under the same key returns the first answer.
-            **answer: The fields of `Answer`: `wait` and `timeout` (seconds).
+            **options: The fields of `WaitOptions`: `wait` and `timeout` (seconds).
 
         Returns:
             The end of the sessions at its place in the ledger.
@@ -144,5 +144,5 @@ class AsyncBearer(AsyncAuthorityConnection):
             OutcomeUnknownError: It is not known whether the sessions were ended.
             UnreachableError: No authority answers.
         """
-        call = calls.log_out(token_id, everywhere, answer, idempotency_key)
+        call = calls.log_out(token_id, everywhere, options, idempotency_key)
         return await self._send(call)

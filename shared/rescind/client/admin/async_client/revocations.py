@@ -8,11 +8,11 @@ from rescind.client.admin.async_client.connection import AsyncAuthorityConnectio
 from rescind.client.admin.calls import Call
 from rescind.client.admin.receipts import ReceiptDocument
 from rescind.client.admin.requests import (
-    Answer,
     Command,
     RequestOptions,
     RevocationFilters,
     RevocationItem,
+    WaitOptions,
 )
 from rescind.client.admin.responses import BatchResult, RevocationDetails, RevocationPreview
 from rescind.core.secret import Secret
@@ -265,14 +265,14 @@ class AsyncRevocationCalls(AsyncAuthorityConnection):
         items: Sequence[RevocationItem],
         *,
         idempotency_key: str | None = None,
-        **answer: Unpack[Answer],
+        **options: Unpack[WaitOptions],
     ) -> BatchResult:
         """Send up to 1,000 commands in one call.
 
         Args:
             items: The commands; the fields are those of `RevocationItem`.
             idempotency_key: A repeat under the same key returns the first answers.
-            **answer: The fields of `Answer`: `wait` and `timeout` (seconds), for all of them.
+            **options: The fields of `WaitOptions`: `wait` and `timeout` (seconds), for all of them.
 
         Returns:
             One outcome for each command: a refusal of one leaves the others alone.
@@ -282,7 +282,7 @@ class AsyncRevocationCalls(AsyncAuthorityConnection):
             OutcomeUnknownError: It is not known which commands were committed.
             UnreachableError: No authority answers.
         """
-        return await self._send(calls.revoke_each(items, answer, idempotency_key))
+        return await self._send(calls.revoke_each(items, options, idempotency_key))
 
     async def lift(
         self,

@@ -6,7 +6,7 @@ from typing import Unpack
 from rescind.client.admin import calls
 from rescind.client.admin.async_client.connection import AsyncAuthorityConnection
 from rescind.client.admin.calls import Issued, Rotated
-from rescind.client.admin.requests import Grant, Renewal, RequestOptions, TokenFilters
+from rescind.client.admin.requests import Grant, RequestOptions, RotationOptions, TokenFilters
 from rescind.client.admin.responses import (
     ExpiryResult,
     TokenChange,
@@ -133,15 +133,19 @@ class AsyncTokenCalls(AsyncAuthorityConnection):
         return self._entries(lambda cursor: calls.children(token_id, cursor))
 
     async def rotate(
-        self, token_id: str, *, idempotency_key: str | None = None, **renewal: Unpack[Renewal]
+        self,
+        token_id: str,
+        *,
+        idempotency_key: str | None = None,
+        **options: Unpack[RotationOptions],
     ) -> Rotated:
         """Rotate a token: it gets a new secret under the same grant.
 
         Args:
             token_id: The public name of the token, `tok_…`.
             idempotency_key: A repeat under the same key does not rotate it again.
-            **renewal: The fields of `Renewal`: `overlap` (seconds), `on_reuse`, `reason`, `wait`
-                and `timeout` (seconds; below the `timeout_s` of this client).
+            **options: The fields of `RotationOptions`: `overlap` (seconds), `on_reuse`, `reason`,
+                `wait` and `timeout` (seconds; below the `timeout_s` of this client).
 
         Returns:
             The token with its new secret. Only this answer has the secret; in a repeat it is None.
@@ -152,7 +156,7 @@ class AsyncTokenCalls(AsyncAuthorityConnection):
             OutcomeUnknownError: It is not known whether it was rotated.
             UnreachableError: No authority answers.
         """
-        return await self._send(calls.rotate(token_id, renewal, idempotency_key))
+        return await self._send(calls.rotate(token_id, options, idempotency_key))
 
     async def expire(
         self,

@@ -6,7 +6,7 @@ from typing import Self, Unpack
 from rescind.client import settings
 from rescind.client.admin import calls
 from rescind.client.admin.calls import Issued, Rotated
-from rescind.client.admin.requests import Answer, Portion, Renewal
+from rescind.client.admin.requests import ChildGrant, RotationOptions, WaitOptions
 from rescind.client.admin.responses import LogOutResult, SubjectSessions
 from rescind.client.admin.sync_client.connection import AuthorityConnection
 from rescind.client.admin.sync_client.operations import OperationCalls
@@ -69,12 +69,14 @@ class Bearer(AuthorityConnection):
             found.url, found.token, files=found.security.files, plaintext=found.security.plaintext
         )
 
-    def delegate(self, *, idempotency_key: str | None = None, **portion: Unpack[Portion]) -> Issued:
+    def delegate(
+        self, *, idempotency_key: str | None = None, **grant: Unpack[ChildGrant]
+    ) -> Issued:
         """Issue a child of this token: it never has more power, and ends with this token.
 
         Args:
             idempotency_key: A repeat under the same key issues no second child.
-            **portion: The fields of `Portion`: `subject`, and what else the child may do.
+            **grant: The fields of `ChildGrant`: `subject`, and what else the child may do.
 
         Returns:
             The child, with its secret. Only this answer has the secret; in a repeat it is None.
@@ -85,14 +87,16 @@ class Bearer(AuthorityConnection):
             OutcomeUnknownError: It is not known whether the child was issued.
             UnreachableError: No authority answers.
         """
-        return self._send(calls.delegate(portion, idempotency_key))
+        return self._send(calls.delegate(grant, idempotency_key))
 
-    def rotate(self, *, idempotency_key: str | None = None, **renewal: Unpack[Renewal]) -> Rotated:
+    def rotate(
+        self, *, idempotency_key: str | None = None, **options: Unpack[RotationOptions]
+    ) -> Rotated:
         """Rotate this token. This client goes on with the old secret.
 
         Args:
             idempotency_key: A repeat under the same key does not rotate it again.
-            **renewal: The fields of `Renewal`: `overlap` (seconds, at most the token's
+            **options: The fields of `RotationOptions`: `overlap` (seconds, at most the token's
                 `max_overlap`), `on_reuse`, `reason`, `wait` and `timeout` (seconds).
 
         Returns:
@@ -103,7 +107,7 @@ class Bearer(AuthorityConnection):
             OutcomeUnknownError: It is not known whether it was rotated.
             UnreachableError: No authority answers.
         """
-        return self._send(calls.rotate_own(renewal, idempotency_key))
+        return self._send(calls.rotate_own(options, idempotency_key))
 
     def sessions(self) -> SubjectSessions:
         """List the live sessions of this session's subject.
@@ -123,7 +127,7 @@ class Bearer(AuthorityConnection):
         *,
         everywhere: bool = False,
         idempotency_key: str | None = None,
-        **answer: Unpack[Answer],
+        **options: Unpack[WaitOptions],
     ) -> LogOutResult:
         """End this session, another session of its subject, or all of them.
 
@@ -131,7 +135,7 @@ class Bearer(AuthorityConnection):
             token_id: The id of another session; None: this one.
             everywhere: True: end all sessions of the subject.
             idempotency_key: A repeat under the same key returns the first answer.
-            **answer: The fields of `Answer`: `wait` and `timeout` (seconds).
+            **options: The fields of `WaitOptions`: `wait` and `timeout` (seconds).
 
         Returns:
             The end of the sessions at its place in the ledger.
@@ -141,5 +145,5 @@ class Bearer(AuthorityConnection):
             OutcomeUnknownError: It is not known whether the sessions were ended.
             UnreachableError: No authority answers.
         """
-        call = calls.log_out(token_id, everywhere, answer, idempotency_key)
+        call = calls.log_out(token_id, everywhere, options, idempotency_key)
         return self._send(call)

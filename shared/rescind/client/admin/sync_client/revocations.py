@@ -8,11 +8,11 @@ from rescind.client.admin import calls
 from rescind.client.admin.calls import Call
 from rescind.client.admin.receipts import ReceiptDocument
 from rescind.client.admin.requests import (
-    Answer,
     Command,
     RequestOptions,
     RevocationFilters,
     RevocationItem,
+    WaitOptions,
 )
 from rescind.client.admin.responses import BatchResult, RevocationDetails, RevocationPreview
 from rescind.client.admin.sync_client.connection import AuthorityConnection
@@ -266,14 +266,14 @@ class RevocationCalls(AuthorityConnection):
         items: Sequence[RevocationItem],
         *,
         idempotency_key: str | None = None,
-        **answer: Unpack[Answer],
+        **options: Unpack[WaitOptions],
     ) -> BatchResult:
         """Send up to 1,000 commands in one call.
 
         Args:
             items: The commands; the fields are those of `RevocationItem`.
             idempotency_key: A repeat under the same key returns the first answers.
-            **answer: The fields of `Answer`: `wait` and `timeout` (seconds), for all of them.
+            **options: The fields of `WaitOptions`: `wait` and `timeout` (seconds), for all of them.
 
         Returns:
             One outcome for each command: a refusal of one leaves the others alone.
@@ -283,7 +283,7 @@ class RevocationCalls(AuthorityConnection):
             OutcomeUnknownError: It is not known which commands were committed.
             UnreachableError: No authority answers.
         """
-        return self._send(calls.revoke_each(items, answer, idempotency_key))
+        return self._send(calls.revoke_each(items, options, idempotency_key))
 
     def lift(
         self,

@@ -6,7 +6,7 @@ from typing import Unpack
 
 from rescind.client.admin import calls
 from rescind.client.admin.calls import Issued, Rotated
-from rescind.client.admin.requests import Grant, Renewal, RequestOptions, TokenFilters
+from rescind.client.admin.requests import Grant, RequestOptions, RotationOptions, TokenFilters
 from rescind.client.admin.responses import (
     ExpiryResult,
     TokenChange,
@@ -134,15 +134,19 @@ class TokenCalls(AuthorityConnection):
         return self._entries(lambda cursor: calls.children(token_id, cursor))
 
     def rotate(
-        self, token_id: str, *, idempotency_key: str | None = None, **renewal: Unpack[Renewal]
+        self,
+        token_id: str,
+        *,
+        idempotency_key: str | None = None,
+        **options: Unpack[RotationOptions],
     ) -> Rotated:
         """Rotate a token: it gets a new secret under the same grant.
 
         Args:
             token_id: The public name of the token, `tok_…`.
             idempotency_key: A repeat under the same key does not rotate it again.
-            **renewal: The fields of `Renewal`: `overlap` (seconds), `on_reuse`, `reason`, `wait`
-                and `timeout` (seconds; below the `timeout_s` of this client).
+            **options: The fields of `RotationOptions`: `overlap` (seconds), `on_reuse`, `reason`,
+                `wait` and `timeout` (seconds; below the `timeout_s` of this client).
 
         Returns:
             The token with its new secret. Only this answer has the secret; in a repeat it is None.
@@ -153,7 +157,7 @@ class TokenCalls(AuthorityConnection):
             OutcomeUnknownError: It is not known whether it was rotated.
             UnreachableError: No authority answers.
         """
-        return self._send(calls.rotate(token_id, renewal, idempotency_key))
+        return self._send(calls.rotate(token_id, options, idempotency_key))
 
     def expire(
         self,

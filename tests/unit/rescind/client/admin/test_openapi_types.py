@@ -88,8 +88,8 @@ def returned(function: Callable[..., object]) -> object:
 
 BODIES: Mapping[str, type] = {
     "issue": requests.Grant,
-    "delegate": requests.Portion,
-    "rotate": requests.Renewal,
+    "delegate": requests.ChildGrant,
+    "rotate": requests.RotationOptions,
     "lift": requests.RequestOptions,
 }
 FILTERS: Mapping[str, type] = {
