@@ -89,8 +89,8 @@ async def served(application: Application, **options: Any) -> AsyncIterator[tupl
     async with asyncio.TaskGroup() as tasks:
         listener = Listener(application, tasks, **{"with_body": WITH_BODY} | options)
         server = await asyncio.get_running_loop().create_server(
-            listener.connect, host="127.0.0.1", port=0
+            listener.build_protocol, host="127.0.0.1", port=0
         )
-        listener.serve(server)
+        listener.attach_server(server)
         yield server.sockets[0].getsockname()[1], listener
         await listener.stop(deadline_s=1)

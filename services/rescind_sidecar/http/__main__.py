@@ -68,9 +68,9 @@ async def _main(stop: Stop) -> None:
     secured = Secured(certificate)
     async with asyncio.TaskGroup() as tasks:
         listener = Listener(application, tasks, with_body=WITH_BODY)
-        listener.serve(
+        listener.attach_server(
             await asyncio.get_running_loop().create_server(
-                lambda: secured.wrap(listener.connect()),
+                lambda: secured.wrap(listener.build_protocol()),
                 sock=socket.socket(fileno=int(descriptor)),
             )
         )

@@ -15,7 +15,8 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine
-from typing import Any, cast
+from enum import Enum
+from typing import Any, Final, cast
 
 from httptools import (
     HttpParserError,
@@ -61,6 +62,19 @@ _FULL = problem(503, "full", "Too many connections", "Use fewer, and keep them o
 
 class _HeadTooLongError(Exception):
     """Raised in a callback of the parser to stop it."""
+
+
+class _Phase(Enum):
+    """The state of a connection. It changes only forward."""
+
+    READING = "requests are read"
+    ENDING = "nothing more is read, and the last reply ends the connection"
+    OVER = "the last reply is written"
+
+
+# Bound here: Python 3.11 calls a function to find a member in its class.
+_READING: Final = _Phase.READING
+_OVER: Final = _Phase.OVER
 
 
 class _Call:
@@ -110,11 +124,11 @@ class Listener:
         """The open connections."""
         return cast("list[HttpConnection]", list(self._roster))
 
-    def serve(self, server: asyncio.Server) -> None:
-        """Store the server whose protocols `connect` makes, so that `stop` closes it."""
+    def attach_server(self, server: asyncio.Server) -> None:
+        """Store the server whose protocols `build_protocol` makes, so that `stop` closes it."""
         self._server = server
 
-    def connect(self) -> "HttpConnection":
+    def build_protocol(self) -> "HttpConnection":
         """Return the protocol of a new connection."""
         return HttpConnection(self)
 
@@ -122,11 +136,11 @@ class Listener:
         """Admit a connection, and close the idlest one if there are too many."""
         return self._roster.admit(connection, peer)
 
-    def answered(self, connection: "HttpConnection") -> None:
-        """Record that a connection was answered."""
+    def record_answer(self, connection: "HttpConnection") -> None:
+        """Record that a request of a connection was answered."""
         self._roster.answered(connection)
 
-    def forget(self, connection: "HttpConnection") -> None:
+    def remove(self, connection: "HttpConnection") -> None:
         """Remove a connection that has ended."""
         self._roster.discard(connection)
         if not self._roster:
@@ -167,11 +181,10 @@ class HttpConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._incoming: _Call | None = None
         self._waiting: deque[_Call] = deque()
+        self._phase = _READING
         self._under_way = False
         self._write_paused = False
         self._read_paused = False
-        self._ending = False  # nothing more is read, and the last reply ends the connection
-        self._over = False  # the last reply is written
         self._loose_bytes = 0  # of a head, or beside the data of a body
         self._received_bytes = 0
         self._piece_bytes = 0  # of these, before the piece that is parsed now
@@ -182,13 +195,13 @@ class HttpConnection(asyncio.Protocol):
         """Store the transport, or answer 503 if the connection is not admitted."""
         self._transport = cast("asyncio.Transport", transport)
         if not self._listener.admit(self, peer_of(transport.get_extra_info("peername"))):
-            self._over = True
+            self._phase = _OVER
             self._transport.write(encode(_FULL, head_only=False, last=True))
             self._close(lingering=False)
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, and answer the requests that are complete."""
-        if self._ending:
+        if self._phase is not _READING:
             return
         self._loose_bytes += len(data)
         self._piece_bytes = self._received_bytes
@@ -197,9 +210,9 @@ class HttpConnection(asyncio.Protocol):
             self._parser.feed_data(data if self._incoming else _replace_unknown_method(data))
         except HttpParserUpgrade:
             # A request for another protocol is answered in this one, and is the last.
-            self._ending = True
+            self._stop_reading()
         except HttpParserError:
-            if not self._ending:
+            if self._phase is _READING:  # a callback may have ended it
                 self._end_with(_UNREADABLE)
         else:
             if self._incoming and self._loose_bytes > _HEAD_BYTES:
@@ -263,14 +276,18 @@ class HttpConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Answer the received requests of a client that sends nothing more."""
-        self._ending = True
+        self._stop_reading()
         self._incoming = None
         self._advance()
         return self._under_way or bool(self._waiting)
 
+    def _stop_reading(self) -> None:
+        if self._phase is _READING:
+            self._phase = _Phase.ENDING
+
     def _end_with(self, reply: HttpResponse) -> None:
         """Queue this reply as the last one, after those to earlier requests."""
-        self._ending = True
+        self._stop_reading()
         if self._incoming is not None and self._incoming in self._waiting:
             self._incoming.ready = reply
         else:
@@ -279,9 +296,10 @@ class HttpConnection(asyncio.Protocol):
 
     def _advance(self) -> None:
         """Send replies in order, as many as are possible now."""
-        while self._waiting and not (self._under_way or self._write_paused or self._over):
+        # Once the last reply is written, nothing waits: `_close` clears the queue.
+        while self._waiting and not (self._under_way or self._write_paused):
             call = self._waiting[0]
-            if call.wants_body and not (call.complete or call.ready or self._ending):
+            if call.wants_body and not (call.complete or call.ready) and self._phase is _READING:
                 self._send_continue(call)
                 break
             self._waiting.popleft()
@@ -318,13 +336,16 @@ class HttpConnection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _reply(self, call: _Call, reply: HttpResponse) -> None:
-        if self._transport is None or self._over:
+        if self._transport is None or self._phase is _OVER:
             return
-        last = not (call.keeps_alive and call.complete) or (self._ending and not self._waiting)
-        self._over = last
+        last = not (call.keeps_alive and call.complete) or (
+            self._phase is not _READING and not self._waiting
+        )
+        if last:
+            self._phase = _OVER
         head_only = call.request is not None and call.request.method == "HEAD"
         self._transport.write(encode(reply, head_only=head_only, last=last))
-        self._listener.answered(self)
+        self._listener.record_answer(self)
         self._sweeps = 0
         if last:
             self._close(lingering=not call.complete)
@@ -335,7 +356,7 @@ class HttpConnection(asyncio.Protocol):
         `lingering` keeps the connection open while the client still sends: a reset would overtake
         the reply.
         """
-        self._ending = True
+        self._stop_reading()
         self._waiting.clear()
         if self._transport is None:
             return
@@ -369,7 +390,7 @@ class HttpConnection(asyncio.Protocol):
     def sweep(self) -> None:
         """End a connection without progress; a reply under way has a deadline of its own."""
         self._sweeps += 1
-        if self._over or self._write_paused:
+        if self._phase is _OVER or self._write_paused:
             if self._sweeps > _SLOW_SWEEPS:
                 self.hang_up()
         elif self._incoming is not None and self._sweeps > _SLOW_SWEEPS:
@@ -380,9 +401,9 @@ class HttpConnection(asyncio.Protocol):
 
     def finish(self) -> None:
         """Send the replies to all received requests, then close the connection."""
-        self._ending = True
+        self._stop_reading()
         self._advance()
-        if not self._under_way and not self._waiting and not self._over:
+        if not self._under_way and not self._waiting and self._phase is not _OVER:
             self._close(lingering=False)
 
     @property
@@ -397,7 +418,7 @@ class HttpConnection(asyncio.Protocol):
         if self._write_paused:
             self.hang_up()
         else:
-            self._over = True
+            self._phase = _OVER
             self._close(lingering=False)
 
     def hang_up(self) -> None:
@@ -408,10 +429,10 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Remove the connection from the listener."""
         del exc
-        self._ending = self._over = True
+        self._phase = _OVER
         self._transport = None
         self._waiting.clear()
-        self._listener.forget(self)
+        self._listener.remove(self)
 
 
 def _replace_unknown_method(data: bytes) -> bytes:

@@ -79,7 +79,9 @@ async def _serve_operations(
     async with asyncio.TaskGroup() as tasks:
         listener = Listener(operations, tasks)
         create = loop.create_unix_server if bound.family == socket.AF_UNIX else loop.create_server
-        listener.serve(await create(lambda: secured.wrap(listener.connect()), sock=bound))
+        listener.attach_server(
+            await create(lambda: secured.wrap(listener.build_protocol()), sock=bound)
+        )
         jobs = [tasks.create_task(listener.sweep())]
         if certificate is not None:
             jobs.append(tasks.create_task(certificate.run()))
