@@ -72,6 +72,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "rescind_cli.commands.tokens.tree",
         "Show a delegation tree and the state of each token.",
     ),
+    "clients": (
+        "rescind_cli.commands.operations.clients",
+        "List, show, add, rotate or remove OAuth clients.",
+    ),
     "fleet": (
         "rescind_cli.commands.operations.fleet",
         "Show the sidecars and how up to date each is.",

@@ -233,7 +233,7 @@ async def test_an_assertion_with_a_wrong_claim_is_refused(
 ) -> None:
     key = oauth.new_key()
     client = await oauth.add(shared, jwks=oauth.jwks(key))
-    timed = {
+    timed: dict[str, Any] = {
         name: time.time() + each.total_seconds() if isinstance(each, timedelta) else each
         for name, each in claims.items()
     }

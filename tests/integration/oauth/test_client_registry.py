@@ -169,8 +169,7 @@ async def test_a_repeat_of_a_rotation_ends_no_new_secret(shared: Running) -> Non
 async def test_a_rotation_that_does_not_fit_the_client_changes_nothing(
     shared: Running, keys: bool, body: dict[str, Any], field: str
 ) -> None:
-    more = {"jwks": oauth.jwks(oauth.new_key())} if keys else {}
-    client = await oauth.add(shared, **more)
+    client = await oauth.add(shared, jwks=oauth.jwks(oauth.new_key()) if keys else None)
     path = f"/v1/clients/{client.client_id}"
     answer = await shared.http.post(f"{path}/rotate", json=body)
     assert answer.status_code == 422

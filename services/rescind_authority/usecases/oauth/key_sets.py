@@ -41,10 +41,10 @@ def load(text: str) -> KeySet:
 def _find_problem(document: dict[str, Any], text: str) -> str | None:
     if len(text) > MAX_BYTES:
         return f"expected at most {MAX_BYTES:,} bytes"
-    members = document["keys"]
-    if not (isinstance(members, list) and all(isinstance(each, dict) for each in members)):
-        raise TypeError("the keys are not a list of objects")
-    members = cast("list[dict[str, Any]]", members)
+    found = document["keys"]
+    if not isinstance(found, list):
+        raise TypeError("the keys are not a list")
+    members = [dict(each) for each in cast("list[dict[str, Any]]", found)]
     if not 1 <= len(members) <= MAX_KEYS:
         return f"expected 1 to {MAX_KEYS} keys"
     if any({"d", "k", "p", "q"} & each.keys() for each in members):

@@ -14,6 +14,12 @@
 """
 
 from rescind.client.admin.calls import Document, Issued, Rotated
+from rescind.client.admin.oauth_clients import (
+    ClientDetails,
+    ClientRegistration,
+    NewClient,
+    RemovedClient,
+)
 from rescind.client.admin.receipts import (
     GraceVerifier,
     LedgerEvent,
@@ -88,6 +94,8 @@ __all__ = [
     "BatchResult",
     "Bearer",
     "ChildGrant",
+    "ClientDetails",
+    "ClientRegistration",
     "Command",
     "CommandProgress",
     "Document",
@@ -104,6 +112,7 @@ __all__ = [
     "LedgerEvent",
     "LogOutResult",
     "MissingExtraError",
+    "NewClient",
     "OutcomeUnknownError",
     "PendingVerifier",
     "ProblemDocument",
@@ -112,6 +121,7 @@ __all__ = [
     "ReceiptContent",
     "ReceiptDocument",
     "ReceiptSummary",
+    "RemovedClient",
     "RequestOptions",
     "RestrictionDetails",
     "RevocationDetails",

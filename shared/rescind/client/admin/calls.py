@@ -164,7 +164,7 @@ def presented(secret: Secret) -> Call[TokenDetails]:
 
 def tokens(filters: TokenFilters, cursor: str | None) -> Call[Page[TokenEntry]]:
     """List tokens, newest first."""
-    return _list("/v1/tokens", "tokens", cast("Filters", filters), cursor)
+    return list_page("/v1/tokens", "tokens", cast("Filters", filters), cursor)
 
 
 def count_tokens(filters: TokenFilters) -> Call[TokenTotal]:
@@ -180,7 +180,7 @@ def tree(token_id: str, depth: int, children: int) -> Call[TokenTree]:
 
 def children(token_id: str, cursor: str | None) -> Call[Page[TreeNode]]:
     """List the tokens that were delegated directly from a token, oldest first."""
-    return _list(f"/v1/tokens/{quote(token_id, safe='')}/children", "nodes", {}, cursor)
+    return list_page(f"/v1/tokens/{quote(token_id, safe='')}/children", "nodes", {}, cursor)
 
 
 def revoke(selector: Sequence[str], command: Command, key: str | None) -> Call[RevocationDetails]:
@@ -262,7 +262,7 @@ def receipt(
 
 def revocations(filters: RevocationFilters, cursor: str | None) -> Call[Page[RevocationDetails]]:
     """List revocations, newest first."""
-    return _list("/v1/revocations", "revocations", cast("Filters", filters), cursor)
+    return list_page("/v1/revocations", "revocations", cast("Filters", filters), cursor)
 
 
 def newest_seq(revocations: Page[RevocationDetails]) -> int:
@@ -296,7 +296,7 @@ def health() -> Call[AuthorityHealth]:
     return Call("GET", "/readyz", _unchanged, also=(_UNAVAILABLE,))
 
 
-def _list(path: str, name: str, filters: Filters, cursor: str | None) -> Call[Page[Any]]:
+def list_page(path: str, name: str, filters: Filters, cursor: str | None) -> Call[Page[Any]]:
     query = {**filters, "limit": str(PAGE)}
     if cursor is not None:
         query["cursor"] = cursor

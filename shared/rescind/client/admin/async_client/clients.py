@@ -5,6 +5,7 @@ from typing import Self, Unpack
 from rescind.client import settings
 from rescind.client.admin import calls
 from rescind.client.admin.async_client.connection import AsyncAuthorityConnection
+from rescind.client.admin.async_client.oauth_clients import AsyncOAuthClientCalls
 from rescind.client.admin.async_client.operations import AsyncOperationCalls
 from rescind.client.admin.async_client.revocations import AsyncRevocationCalls
 from rescind.client.admin.async_client.tokens import AsyncTokenCalls
@@ -13,7 +14,7 @@ from rescind.client.admin.requests import ChildGrant, RotationOptions, WaitOptio
 from rescind.client.admin.responses import LogOutResult, SubjectSessions
 
 
-class AsyncAdmin(AsyncTokenCalls, AsyncRevocationCalls, AsyncOperationCalls):
+class AsyncAdmin(AsyncTokenCalls, AsyncRevocationCalls, AsyncOAuthClientCalls, AsyncOperationCalls):
     """Send commands and questions to the authority, as the bearer of an admin token.
 
     Every call raises ProblemError if the authority refuses it: 401 if the token is not accepted,

@@ -9,12 +9,13 @@ from rescind.client.admin.calls import Issued, Rotated
 from rescind.client.admin.requests import ChildGrant, RotationOptions, WaitOptions
 from rescind.client.admin.responses import LogOutResult, SubjectSessions
 from rescind.client.admin.sync_client.connection import AuthorityConnection
+from rescind.client.admin.sync_client.oauth_clients import OAuthClientCalls
 from rescind.client.admin.sync_client.operations import OperationCalls
 from rescind.client.admin.sync_client.revocations import RevocationCalls
 from rescind.client.admin.sync_client.tokens import TokenCalls
 
 
-class Admin(TokenCalls, RevocationCalls, OperationCalls):
+class Admin(TokenCalls, RevocationCalls, OAuthClientCalls, OperationCalls):
     """Send commands and questions to the authority, as the bearer of an admin token.
 
     Every call raises ProblemError if the authority refuses it: 401 if the token is not accepted,
