@@ -26,7 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "delegate": (
         "rescind_cli.commands.tokens.delegate",
-        "Delegate a part of a token's power, and print the new token once.",
+        "Delegate a part of a token's permissions, and print the new token once.",
     ),
     "check": (
         "rescind_cli.commands.tokens.check",
@@ -82,7 +82,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "canary": (
         "rescind_cli.commands.operations.canary",
-        "Revoke a token without power, and check that no verifier accepts it after the receipt.",
+        "Revoke a token without permissions, and check that verifiers deny it after the receipt.",
     ),
     "term": (
         "rescind_cli.commands.operations.term",

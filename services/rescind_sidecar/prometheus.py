@@ -139,6 +139,6 @@ class SidecarMetrics(Collector):
             max(0, (awaited or applied) - applied),
         )
         yield "records", "Records in memory.", len(view.records)
-        yield "nats_connected", "Whether NATS is connected.", self._nats()
+        yield "nats_connected", "1 if NATS is connected, else 0.", self._nats()
         if self._redis is not None:
-            yield "redis_connected", "Whether Redis is connected.", self._redis()
+            yield "redis_connected", "1 if Redis is connected, else 0.", self._redis()

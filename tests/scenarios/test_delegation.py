@@ -1,4 +1,4 @@
-"""An orchestrator hands parts of its power on, three generations deep, and one branch is cut off.
+"""An orchestrator hands parts of its power on, three levels deep, and one branch is cut off.
 
 From the command line, over HTTP, by token exchange and with the SDK, each as its user meets it.
 """

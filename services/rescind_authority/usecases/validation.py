@@ -209,7 +209,7 @@ class FieldErrors:
             elif pattern != "*":
                 self._validate_handle("may_speak_for", f"subject:{pattern}")
         if max_depth is not None and not 0 <= max_depth <= MAX_LINEAGE:
-            self.add("max_depth", f"expected 0 (no delegation) to {MAX_LINEAGE} generations")
+            self.add("max_depth", f"expected 0 (no delegation) to {MAX_LINEAGE} levels")
         return DelegationLimits(patterns, max_depth)
 
     def policy(

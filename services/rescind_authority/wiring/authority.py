@@ -120,7 +120,9 @@ class _Parts:
         if link is None:
             return None
         redis = RedisRecordWriter(link, self._metrics)
-        self._metrics.watch("redis_connected", "Whether Redis is there.", lambda: redis.connected)
+        self._metrics.watch(
+            "redis_connected", "1 if Redis answers, else 0.", lambda: redis.connected
+        )
         return redis
 
     @cached_property
@@ -143,7 +145,9 @@ class _Parts:
         """Build the NATS adapter, which connects to sidecars."""
         requests = Requests(sidecars, keys=self.keyring, recent=core.recent, metrics=self._metrics)
         link = NatsAdapter(self._settings.nats, publisher=self._publisher, requests=requests)
-        self._metrics.watch("nats_connected", "Whether NATS is there.", lambda: link.connected)
+        self._metrics.watch(
+            "nats_connected", "1 if NATS is connected, else 0.", lambda: link.connected
+        )
         return link
 
 

@@ -294,12 +294,14 @@ class Core:
             "queued_revocations", "Commands that wait for a commit.", lambda: self.sequencer.depth
         )
         watch(
-            "postgres_connected", "Whether Postgres answers.", lambda: self.recent.reaches_postgres
+            "postgres_connected",
+            "1 if Postgres answers, else 0.",
+            lambda: self.recent.reaches_postgres,
         )
         watch("head_seq", "Seq of the last event known here.", lambda: self.recent.last)
         watch(
             "ledger_forged",
-            "Whether the ledger in Postgres is another one than this host has seen.",
+            "1 if the ledger in Postgres is not the one that this host has seen, else 0.",
             lambda: self.watch.problem is not None,
         )
         watch(

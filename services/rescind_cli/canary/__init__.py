@@ -1,1 +1,1 @@
-"""The canary: a token without power that is revoked on a schedule, to measure enforcement."""
+"""The canary: a token without permissions that is revoked on a schedule, to measure enforcement."""

@@ -1,4 +1,4 @@
-"""The canary: a token without power is issued, revoked and checked, as a real one would be.
+"""The canary: a token without permissions is issued, revoked and checked, as a real one would be.
 
 It finds the same fault as an attacker would: a verifier that still accepts after the receipt.
 """

@@ -106,7 +106,7 @@ def not_yet(revocation_id: str, done: "CommandProgress | None") -> str:
 
 @contextlib.contextmanager
 def reported_interruption(idempotency_key: str) -> Generator[None]:
-    """Print at Ctrl-C that a command may have been carried out, and how to repeat it."""
+    """Print at Ctrl-C that a command may have taken effect, and how to repeat it."""
     try:
         yield
     except KeyboardInterrupt:

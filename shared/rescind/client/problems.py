@@ -50,7 +50,7 @@ class ProblemError(RescindError):
 class OutcomeUnknownError(RescindError):
     """Raised when a command was sent, but no answer reports whether it was carried out.
 
-    It is safe to send the command again under `idempotency_key`: it is carried out once.
+    It is safe to send the command again under `idempotency_key`: it takes effect once.
     """
 
     def __init__(self, problem: str, *, idempotency_key: str) -> None:

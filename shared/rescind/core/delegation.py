@@ -37,7 +37,7 @@ class DelegationLimits:
     """The limits of a token's delegation, and of the rights of its holder.
 
     `may_speak_for` are patterns, like those of scopes, of subjects besides `<own subject>/<name>`.
-    `max_depth` is the number of generations below the token; None: as many as a lineage can have.
+    `max_depth` is the number of levels of descendants; None: as many as a lineage can have.
     `self_service` are the granted rights; None: the default rights (`rights`). In a rotation by the
     holder, the overlap is at most `max_overlap_us` (microseconds). Reuse of the old secret ends the
     token, unless `reuse_denies`.
@@ -102,7 +102,7 @@ def violations(
 
 def complete(parent: Record, limits: DelegationLimits, requested: ChildGrant) -> ChildGrant:
     """Return an allowed request, completed with the values that the child inherits."""
-    generations = depth_left(parent, limits)
+    levels = depth_left(parent, limits)
     depth = requested.limits.max_depth
     return replace(
         requested,
@@ -111,7 +111,7 @@ def complete(parent: Record, limits: DelegationLimits, requested: ChildGrant) ->
         conditions=_combine_conditions(parent.conditions, requested.conditions),
         limits=replace(
             requested.limits,
-            max_depth=generations - 1 if depth is None else depth,
+            max_depth=levels - 1 if depth is None else depth,
             self_service=_derive_rights(limits, requested.limits),
             max_overlap_us=limits.max_overlap_us,
             reuse_denies=limits.reuse_denies,
@@ -133,7 +133,7 @@ def rights(record: Record, limits: DelegationLimits) -> frozenset[Right]:
 
 
 def depth_left(parent: Record, limits: DelegationLimits) -> int:
-    """Return the number of generations that may still be delegated from a token."""
+    """Return the number of levels of descendants that a token may still have."""
     room = MAX_LINEAGE - len(parent.lineage)
     return room if limits.max_depth is None else min(room, limits.max_depth)
 
@@ -153,7 +153,7 @@ def may_speak_for(parent: Record, limits: DelegationLimits, subject: str) -> boo
 def _check_depth(
     parent: Record, limits: DelegationLimits, requested: ChildGrant
 ) -> Iterator[DelegationViolation]:
-    generations = depth_left(parent, limits)
+    levels = depth_left(parent, limits)
     if parent.kind is Kind.ADMIN:
         yield DelegationViolation("parent", "admin tokens are not delegated; issue a token instead")
     elif well_known_scopes.is_credential(parent.granted):
@@ -164,15 +164,15 @@ def _check_depth(
             "this token may not be delegated by its holder: its audience or verifier binds it "
             "elsewhere, or its issuer left `delegate` out of self_service",
         )
-    elif generations < 1:
+    elif levels < 1:
         yield DelegationViolation(
             "parent",
             "this token may not be delegated (any further): its max_depth is used up"
             if limits.max_depth is not None
             else f"a lineage has at most {MAX_LINEAGE} ancestors, this would be one more",
         )
-    elif requested.limits.max_depth is not None and requested.limits.max_depth > generations - 1:
-        yield DelegationViolation("max_depth", f"the parent leaves {generations - 1}")
+    elif requested.limits.max_depth is not None and requested.limits.max_depth > levels - 1:
+        yield DelegationViolation("max_depth", f"the parent leaves {levels - 1}")
 
 
 def _check_right(
@@ -213,7 +213,7 @@ def _check_scope(
     for scope in requested.scopes:
         if well_known_scopes.own(scope):
             yield DelegationViolation(
-                "scopes", f"{scope} has power over rescind itself: that is not delegated"
+                "scopes", f"{scope} grants permissions over rescind itself: that is not delegated"
             )
         elif not scopes.covers(parent.granted, scope):
             yield DelegationViolation("scopes", f"the parent does not have {scope}")

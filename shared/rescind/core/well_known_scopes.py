@@ -20,14 +20,14 @@ OF_SERVICES = frozenset({INTROSPECT, CLIENT})
 """Scopes of services, which no administrator needs to hold in order to grant them."""
 
 OWN = "rescind:*"
-"""Every scope that grants power over rescind itself."""
+"""Every scope that grants permissions over rescind itself."""
 
 SERVICE = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 """The names that a service with sidecars can have (a regular expression)."""
 
 
 def own(scope: str) -> bool:
-    """Return True if a scope, or a part of a pattern, grants power over rescind itself."""
+    """Return True if a scope, or a part of a pattern, grants permissions over rescind itself."""
     return scopes.meets((OWN,), scope)
 
 

@@ -1,8 +1,8 @@
 """Delegation by OAuth's token exchange (RFC 8693).
 
-The subject token is the parent: the delegated power is its own, and it authorises the request, so
-a client may authenticate, and need not. The extensions are `subject`, which names the subject of
-the new token, `ttl` and `max_depth`.
+The subject token is the parent: the delegated permissions are its own, and it authorises the
+request, so a client may authenticate, and need not. The extensions are `subject`, which names the
+subject of the new token, `ttl` and `max_depth`.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ class ExchangeRequest(BaseModel):
 async def exchange(
     sent: OAuthRequest, request: Request, *, key: str, use_cases: UseCases
 ) -> Minted | Repeated:
-    """Delegate a part of the subject token's power, as `POST /v1/delegations` does.
+    """Delegate a part of the subject token's permissions, as `POST /v1/delegations` does.
 
     Raises OAuthError, or the errors of the use cases.
     """

@@ -39,7 +39,7 @@ _PARAMETERS = {
     "actor_token_type": f"Exchange: {ACCESS_TOKEN}",
     "subject": "Exchange: the subject of the new token. Left out: `<the parent's subject>/<name>`.",
     "ttl": "Exchange: lifetime in seconds.",
-    "max_depth": "Exchange: how many generations may be delegated from it. 0: none.",
+    "max_depth": "Exchange: how many levels of descendants it may have. 0: none.",
 }
 
 
@@ -52,7 +52,7 @@ class _ClientTokenBody(BaseModel):
 
 @router.post(
     "/oauth/token",
-    summary="Get a token as a client, or exchange one for a part of its power",
+    summary="Get a token as a client, or exchange one for a part of its permissions",
     openapi_extra=form_body(["grant_type"], _PARAMETERS),
     responses=ERRORS,
 )

@@ -1,4 +1,4 @@
-"""`/v1/delegations`: the bearer of a token delegates a part of its power."""
+"""`/v1/delegations`: the bearer of a token delegates a part of its permissions."""
 
 from fastapi import APIRouter, Response, status
 from pydantic import BaseModel, ConfigDict, Field
@@ -50,7 +50,7 @@ class DelegationRequest(BaseModel):
         default=[], description="Patterns of subjects to delegate to, covered by the parent's."
     )
     max_depth: int | None = Field(
-        default=None, description="How many generations may be delegated from it. 0: none."
+        default=None, description="How many levels of descendants it may have. 0: none."
     )
     self_service: list[Right] | None = Field(
         default=None,
@@ -62,7 +62,7 @@ class DelegationRequest(BaseModel):
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
-    summary="Delegate a part of the bearer's power",
+    summary="Delegate a part of the bearer's permissions",
     responses={
         200: {"model": IssuedToken, "description": "A repeat: delegated before, no secret."},
         **problems.openapi_responses(

@@ -67,7 +67,7 @@ class IssueRequest(BaseModel):
     )
     max_depth: int | None = Field(
         default=None,
-        description="How many generations may be delegated from it. 0: none. Null: 16.",
+        description="How many levels of descendants it may have. 0: none. Null: 16.",
     )
     addresses: list[str] = Field(
         default=[],

@@ -34,7 +34,7 @@ class TokenFacts(BaseModel):
     may_speak_for: list[str] = Field(
         description="Patterns of the subjects that it may delegate to, besides its own."
     )
-    max_depth: int | None = Field(description="How many generations may be delegated from it.")
+    max_depth: int | None = Field(description="How many levels of descendants it may have.")
     addresses: list[str] = Field(
         description="The networks that it is valid from. Empty: all networks."
     )

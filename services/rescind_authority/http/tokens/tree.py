@@ -24,7 +24,7 @@ class NodeFacts(ListedToken):
     """A token and its place in a tree."""
 
     parent: str | None = Field(description="The id of its parent.")
-    depth: int = Field(description="The number of generations above it, up to the root.")
+    depth: int = Field(description="The number of its ancestors.")
     next: str | None = Field(
         description="Set if it has more children than are shown: the `cursor` of the next page at "
         "`/children`; empty for the first page."
@@ -36,7 +36,9 @@ class TreeQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    depth: int = Field(default=3, ge=0, le=MAX_DEPTH, description="Generations below the token.")
+    depth: int = Field(
+        default=3, ge=0, le=MAX_DEPTH, description="Levels of descendants to return."
+    )
     children: int = Field(
         default=20,
         ge=1,
@@ -78,7 +80,7 @@ class ChildrenPage(BaseModel):
 async def below(
     token_id: str, query: Annotated[TreeQuery, Query()], _actor: Reader, use_cases: InjectedUseCases
 ) -> TreeFacts:
-    """Return a token, its ancestors, and some generations of its descendants."""
+    """Return a token, its ancestors, and some levels of its descendants."""
     tree = await use_cases.trees.below(token_id, depth=query.depth, children=query.children)
     return TreeFacts(
         ancestors=[ListedToken(**listed(each)) for each in tree.ancestors],

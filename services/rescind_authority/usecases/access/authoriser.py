@@ -36,7 +36,7 @@ class Scope(StrEnum):
 ALL_SCOPES = tuple(sorted(Scope))
 
 # Before `rescind:enrol` existed, these scopes together issued credentials, and had a credential's
-# power.
+# permissions.
 _SAME_AS_ENROL = frozenset({Scope.ADMIN, Scope.ISSUE, Scope.READ})
 
 

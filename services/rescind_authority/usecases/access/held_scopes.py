@@ -1,8 +1,8 @@
 """Enforce that no caller obtains a scope that it does not hold.
 
-The rule applies to issuing and rotating. It concerns power over rescind itself: admin tokens,
+The rule applies to issuing and rotating. It concerns permissions over rescind itself: admin tokens,
 scopes that meet `rescind:*`, the audience `rescind`, and the credentials of sidecars. A token that
-is delegated or exchanged never has such power (`core.delegation`). Every actor that may issue
+is delegated or exchanged never has such permissions (`core.delegation`). Every actor that may issue
 tokens may issue scopes of applications.
 """
 
@@ -17,7 +17,7 @@ from rescind_authority.usecases.access.authoriser import ALL_SCOPES, Actor, Scop
 
 
 @dataclass(frozen=True, slots=True)
-class Power:
+class GrantedPermissions:
     """The part of a token's grant that decides which actors may have its secret."""
 
     kind: Kind
@@ -25,26 +25,26 @@ class Power:
     audience: Collection[str]
 
 
-def require_held(actor: Actor, power: Power, action: str) -> None:
-    """Raise ForbiddenError unless an actor may have the secret of a token with this power."""
-    others = set(power.scopes)
-    if well_known_scopes.is_credential(power.scopes):
+def require_held(actor: Actor, permissions: GrantedPermissions, action: str) -> None:
+    """Raise ForbiddenError unless an actor may have the secret of such a token."""
+    others = set(permissions.scopes)
+    if well_known_scopes.is_credential(permissions.scopes):
         # Its holder reads the ledger and the edge keys, and influences receipts.
         actor.require(Scope.ENROL, f"{action} the credential of sidecars")
         others.discard(well_known_scopes.VERIFY)
     else:
         actor.require(Scope.ISSUE, action)
-        if well_known_scopes.AUDIENCE in power.audience:
+        if well_known_scopes.AUDIENCE in permissions.audience:
             actor.require(
                 Scope.ADMIN, f"{action} a token for the audience {well_known_scopes.AUDIENCE}"
             )
-    if power.kind is Kind.ADMIN:
+    if permissions.kind is Kind.ADMIN:
         actor.require(Scope.ADMIN, f"{action} an admin token")
     for scope in sorted(others):
-        if power.kind is Kind.ADMIN or well_known_scopes.own(scope):
+        if permissions.kind is Kind.ADMIN or well_known_scopes.own(scope):
             actor.require(Scope.ADMIN, f"{action} a token with {scope}")
-            if power.kind is Kind.ADMIN or scope not in well_known_scopes.OF_SERVICES:
-                _require_scope(actor, scope, power.kind)
+            if permissions.kind is Kind.ADMIN or scope not in well_known_scopes.OF_SERVICES:
+                _require_scope(actor, scope, permissions.kind)
 
 
 def _require_scope(actor: Actor, scope: str, kind: Kind) -> None:

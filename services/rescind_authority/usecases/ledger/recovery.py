@@ -1,8 +1,8 @@
 """Recover lost events of a restored ledger from sidecars (design 4).
 
 An event is accepted only with the authority's signature; the sidecar that sends it is not trusted.
-The authority commits each event again that this ledger lacks and that removes power. It does not
-recover a lift, because it is unknown which other events were lost before the lift.
+The authority commits each event again that this ledger lacks and that removes permissions. It does
+not recover a lift, because it is unknown which other events were lost before the lift.
 
 A recovered revoke gets a new seq. It therefore also hits tokens that were issued since the restore,
 which errs on the side of denial.
@@ -80,7 +80,7 @@ class Recovery:
         return len(lost) == len(offered)
 
     async def _recover_event(self, payload: bytes, *, epoch: int) -> None:
-        """Commit a lost event again, unless it was recovered or does not remove power."""
+        """Commit a lost event again, unless it was recovered or does not remove permissions."""
         event, digest = events.decode(payload), hashlib.sha256(payload).digest()
         if not _must_recover(event.revocation) or (epoch, digest) in self._recovered:
             return
@@ -119,7 +119,7 @@ class Recovery:
 
 
 def _must_recover(revocation: Revocation) -> bool:
-    """Return True for a revocation that removes power, unless it is a scheduled end."""
+    """Return True for a revocation that removes permissions, unless it is a scheduled end."""
     if revocation.effect == Effect.CHANGED and revocation.actor == actors.SCHEDULED_END:
         return False
     return revocation.effect in _RECOVERED_EFFECTS

@@ -262,7 +262,9 @@ def _validate(command: AddCommand) -> Registration:
         field_errors.audience(command.audience),
     )
     for scope in filter(well_known_scopes.own, scopes):
-        field_errors.add("scopes", f"{scope} has power over rescind itself: use an admin token")
+        field_errors.add(
+            "scopes", f"{scope} grants permissions over rescind itself: use an admin token"
+        )
     if AUDIENCE in audience:
         field_errors.add("audience", f"{AUDIENCE} is the authority: name services")
     if not (command.grants or command.introspect):

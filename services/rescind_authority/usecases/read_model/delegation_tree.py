@@ -1,7 +1,7 @@
 """Read the delegation tree, with the state of each token.
 
 The tree shows which token delegated to which. A tree may have a hundred thousand nodes, so no
-caller receives all of it at once. A caller receives a few generations, a few children of each node,
+caller receives all of it at once. A caller receives a few levels, a few children of each node,
 and the cursor to the next ones.
 """
 
@@ -82,17 +82,17 @@ class Trees:
         return nodes, found[limit - 1] if len(found) > limit else None
 
     async def _nodes(self, root: SeenToken, *, depth: int, children: int) -> tuple[Node, ...]:
-        """Read generation by generation, with one query for each, until enough is shown."""
+        """Read level by level, with one query for each, until enough is shown."""
         shown: dict[str, tuple[str, ...]] = {}
         rest: dict[str, str] = {}
-        generation: Sequence[str] = [root.token.grant.token_id]
+        level_ids: Sequence[str] = [root.token.grant.token_id]
         left = MAX_NODES - 1
         for level in range(depth + 1):
             found = await self._tokens.children(
-                generation, most=children + 1 if level < depth else 1
+                level_ids, most=children + 1 if level < depth else 1
             )
             following: list[str] = []
-            for parent in generation:
+            for parent in level_ids:
                 its_children = found.get(parent, ())
                 shown_children = its_children[: min(children, left)] if level < depth else ()
                 left -= len(shown_children)
@@ -100,8 +100,8 @@ class Trees:
                 following += shown_children
                 if len(its_children) > len(shown_children):
                     rest[parent] = shown_children[-1] if shown_children else ""
-            generation = following
-            if not generation:
+            level_ids = following
+            if not level_ids:
                 break
         seen = {root.token.grant.token_id: root}
         below = [child for shown_children in shown.values() for child in shown_children]

@@ -1,4 +1,4 @@
-"""Issue a child token with a part of its parent's power.
+"""Issue a child token with a part of its parent's permissions.
 
 The bearer of the parent delegates that part, and never more than the parent has (design 5).
 """
@@ -78,7 +78,7 @@ class Delegator:
         idempotency: IdempotentRequest,
         requester: Requester | None = None,
     ) -> Minted | Repeated:
-        """Issue a child with a part of its parent's power, once for each idempotency key.
+        """Issue a child with a part of its parent's permissions, once for each idempotency key.
 
         One statement inside the transaction reads the parent, whatever was read before, and the
         parent is checked as of its snapshot. The same snapshot determines the child's issued_seq.

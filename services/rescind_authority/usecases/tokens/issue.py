@@ -20,7 +20,7 @@ from rescind_authority.usecases.access.authoriser import (
     refreshed,
     require_accepted,
 )
-from rescind_authority.usecases.access.held_scopes import Power, require_held
+from rescind_authority.usecases.access.held_scopes import GrantedPermissions, require_held
 from rescind_authority.usecases.tokens.new_token import (
     Minted,
     NewSecret,
@@ -115,12 +115,12 @@ class Issuer:
         new_secret, token, ttl_us = self._prepare(
             command, actor=actor.subject, issued_by=actor.name
         )
-        power = Power(token.grant.kind, token.grant.scopes, token.grant.audience)
-        require_held(actor, power, "issuing")
+        permissions = GrantedPermissions(token.grant.kind, token.grant.scopes, token.grant.audience)
+        require_held(actor, permissions, "issuing")
 
         async def authorise(transaction: LedgerTransaction) -> None:
             now = refreshed(actor, await transaction.read_presented(actor.token_hash))
-            require_held(now, power, "issuing")
+            require_held(now, permissions, "issuing")
 
         return await self._store(
             new_secret, token, ttl_us, idempotency=idempotency, authorise=authorise, then=then

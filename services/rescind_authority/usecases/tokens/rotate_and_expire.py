@@ -28,7 +28,7 @@ from rescind_authority.ports.ledger import (
 )
 from rescind_authority.ports.tokens import Snapshot, TokenRecords, TokenState
 from rescind_authority.usecases.access.authoriser import Actor, Holder, Scope, actor_name, refreshed
-from rescind_authority.usecases.access.held_scopes import Power, require_held
+from rescind_authority.usecases.access.held_scopes import GrantedPermissions, require_held
 from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.ledger.batcher import run_concurrently
 from rescind_authority.usecases.ledger.sequencer import ActorCheck, LedgerCommand, Sequencer
@@ -95,7 +95,8 @@ class TokenChanger:
     ) -> CommittedChange:
         """Replace a token's secret with a new one, for the actor.
 
-        The actor then has the new secret, so it must hold the token's power over rescind itself.
+        The actor then has the new secret, so it must hold the token's permissions over
+        rescind itself.
 
         Raises NotFoundError, ActiveRevocationError, InvalidRequestError, ForbiddenError,
         UnauthenticatedError, TokenMovedError, or the sequencer's errors.
@@ -103,14 +104,14 @@ class TokenChanger:
         _validate_reason(command, Kind.AGENT)  # invalid fields are reported first
         state = await self._read_token(command.token_id)
         token = state.token
-        power = Power(token.grant.kind, token.grant.scopes, token.grant.audience)
-        require_held(actor, power, "rotating")
+        permissions = GrantedPermissions(token.grant.kind, token.grant.scopes, token.grant.audience)
+        require_held(actor, permissions, "rotating")
         for event in restricting_events(state):
             if event.revocation.effect != Effect.NARROW:
                 raise ActiveRevocationError(event.revocation)
 
         def require(snapshot: Snapshot) -> None:
-            require_held(refreshed(actor, snapshot), power, "rotating")
+            require_held(refreshed(actor, snapshot), permissions, "rotating")
 
         actor_check = ActorCheck(actor.token_hash, require)
         return await self._rotate(

@@ -1,4 +1,4 @@
-"""`rescind canary`: revoke a token without power on a schedule, and check that it is denied."""
+"""`rescind canary`: revoke a token without permissions on a schedule, and check its denial."""
 
 import itertools
 import time
@@ -52,7 +52,7 @@ def canary(
     sockets: tuple[Path, ...],
     port: int | None,
 ) -> None:
-    """Revoke a token without power, and check that no verifier accepts it after the receipt.
+    """Revoke a token without permissions, and check that verifiers deny it after the receipt.
 
     The receipt covers every sidecar; the sidecars named by --socket also check the token. The
     command needs an admin token with rescind:issue and rescind:revoke, and runs until Ctrl-C. With

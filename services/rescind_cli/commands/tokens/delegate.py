@@ -1,4 +1,4 @@
-"""`rescind delegate`: a new token with a part of another token's power."""
+"""`rescind delegate`: a new token with a part of another token's permissions."""
 
 from typing import TYPE_CHECKING, Unpack, cast
 
@@ -40,9 +40,7 @@ if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is as
 )
 @label_option
 @may_speak_for_option
-@click.option(
-    "--max-depth", type=int, help="How many generations may be delegated from it; 0: none."
-)
+@click.option("--max-depth", type=int, help="How many levels of descendants it may have; 0: none.")
 @address_option
 @verifier_option
 @self_service_option
@@ -54,10 +52,11 @@ def delegate(
     idempotency_key: str | None,
     **options: Unpack[PortionOptions],
 ) -> None:
-    """Delegate a part of a token's power, and print the new token once.
+    """Delegate a part of a token's permissions, and print the new token once.
 
     The parent token is read from RESCIND_TOKEN, or else from stdin. The child token never has more
-    power than its parent, and ends with it. The child token goes to stdout and its id to stderr.
+    permissions than its parent, and ends with it. The child token goes to stdout, and its id to
+    stderr.
     """
     grant = fields(options)
     parent = settings.holder_token() or Secret(token_from_stdin())

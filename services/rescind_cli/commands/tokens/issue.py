@@ -62,7 +62,7 @@ ADMIN_SCOPES = frozenset(
 @click.option("--session", help="The session that the token belongs to.")
 @may_speak_for_option
 @click.option(
-    "--max-depth", type=int, help="How many generations may be delegated from the token; 0: none."
+    "--max-depth", type=int, help="How many levels of descendants the token may have; 0: none."
 )
 @click.option("--parent", type=click.Choice(["-"]), help="Delegate from the token on stdin.")
 @address_option

@@ -26,7 +26,7 @@ _MAX_SCOPES = 6
     type=click.IntRange(0, 16),
     default=3,
     show_default=True,
-    help="How many generations to show.",
+    help="How many levels of descendants to show.",
 )
 @click.option(
     "--children",

@@ -17,7 +17,7 @@ class Agent:
 
     name: str
     subject: str
-    generation: int
+    depth: int
     parent: str | None = None
 
 

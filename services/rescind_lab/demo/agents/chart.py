@@ -68,7 +68,7 @@ def _build_row(lane: AgentLane) -> tuple[str, ...]:
 
 
 def _indent_name(lane: AgentLane) -> str:
-    return "  " * lane.generation + lane.agent
+    return "  " * lane.depth + lane.agent
 
 
 class _Chart:

@@ -38,7 +38,7 @@ class AgentLane:
     """
 
     agent: str
-    generation: int
+    depth: int
     hit: bool
     calls: int
     denied: int
@@ -147,7 +147,7 @@ def _build_lane(
     after = [call for call in calls if call.began_ns > killed.receipt_ns]
     return AgentLane(
         agent=agent.name,
-        generation=agent.generation,
+        depth=agent.depth,
         hit=is_hit(agent),
         calls=len(calls),
         denied=sum(not call.accepted for call in calls),

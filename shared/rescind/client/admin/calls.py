@@ -103,7 +103,7 @@ class Call(Generic[T_co]):
 
 
 def new_key() -> str:
-    """Return an idempotency key: a command that is repeated under it is carried out once."""
+    """Return an idempotency key: a command that is repeated under it takes effect once."""
     return secrets.token_urlsafe(18)
 
 

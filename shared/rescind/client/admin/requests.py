@@ -37,7 +37,7 @@ class Grant(TypedDict):
     may_speak_for: NotRequired[Sequence[str]]
     """Patterns of subjects that its children may have besides `<own subject>/<name>`."""
     max_depth: NotRequired[int]
-    """How many generations may be delegated from it; default: 16, 0 forbids it."""
+    """How many levels of descendants it may have; default: 16, 0 forbids it."""
     addresses: NotRequired[Sequence[str]]
     """Networks (CIDR) from which the token is good; default: every address."""
     verifier: NotRequired[Mapping[str, str]]

@@ -54,7 +54,7 @@ class TokenProperties(TypedDict):
     may_speak_for: list[str]
     """Patterns of subjects that its children may have besides `<own subject>/<name>`."""
     max_depth: int | None
-    """How many generations may be delegated from the token; None: up to 16 in all."""
+    """How many levels of descendants the token may have; None: up to 16 in all."""
     addresses: list[str]
     """Networks (CIDR) from which the token is good; empty: every address."""
     verifier: dict[str, str]
@@ -146,7 +146,7 @@ class TreeNode(TokenEntry):
     parent: str | None
     """The id of the token that it was delegated from; None at a root."""
     depth: int
-    """How many generations are above it."""
+    """The number of its ancestors."""
     next: str | None
     """The cursor of its children that are not shown; None: all of them are shown."""
 
@@ -157,7 +157,7 @@ class TokenTree(TypedDict):
     ancestors: list[TokenEntry]
     """From the root down to the parent."""
     nodes: list[TreeNode]
-    """The token itself, and generations below it."""
+    """The token itself, and levels of its descendants."""
     size: int
     """How many tokens are below it in all."""
     exact: bool

@@ -20,7 +20,7 @@ class AsyncAdmin(AsyncTokenCalls, AsyncRevocationCalls, AsyncOAuthClientCalls, A
     Every call raises ProblemError if the authority refuses it: 401 if the token is not accepted,
     403 if it lacks a scope, 503 if nothing can be done now. It raises UnreachableError if no
     authority answers. A command raises OutcomeUnknownError if it was sent and no answer came: send
-    it again under the `idempotency_key` of the error, and it is carried out once.
+    it again under the `idempotency_key` of the error, and it takes effect once.
     """
 
     @classmethod
@@ -72,7 +72,7 @@ class AsyncBearer(AsyncAuthorityConnection):
     async def delegate(
         self, *, idempotency_key: str | None = None, **grant: Unpack[ChildGrant]
     ) -> Issued:
-        """Issue a child of this token: it never has more power, and ends with this token.
+        """Issue a child of this token: it never has more permissions, and ends with this token.
 
         Args:
             idempotency_key: A repeat under the same key issues no second child.

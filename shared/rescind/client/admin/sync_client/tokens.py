@@ -102,11 +102,11 @@ class TokenCalls(AuthorityConnection):
         return self._send(calls.count_tokens(filters))
 
     def tree(self, token_id: str, *, depth: int = 3, children: int = 20) -> TokenTree:
-        """Fetch a token, its ancestors, and generations of its descendants.
+        """Fetch a token, its ancestors, and levels of its descendants.
 
         Args:
             token_id: The public name of the token, `tok_…`.
-            depth: How many generations of descendants to return.
+            depth: How many levels of descendants to return.
             children: How many children to return of each token; the method `children` has all.
 
         Returns:
