@@ -74,7 +74,7 @@ class LedgerIndex:
 
     @property
     def position(self) -> Position | None:
-        """The position up to which this host has seen the ledger; None if it has seen nothing."""
+        """Return the position up to which this host has seen the ledger; None: nothing."""
         found = self._file.execute("SELECT epoch, seq, head FROM position").fetchone()
         return None if found is None else Position(*found)
 

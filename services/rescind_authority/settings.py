@@ -78,7 +78,7 @@ class AuthoritySettings(LinkedSettings):
 
     @property
     def postgres(self) -> PostgresLink:
-        """The connection settings of Postgres."""
+        """Return the connection settings of Postgres."""
         return PostgresLink(
             self.postgres_dsn.get_secret_value(),
             self.files("postgres"),
@@ -93,47 +93,47 @@ class AuthoritySettings(LinkedSettings):
 
     @property
     def edge_keys_path(self) -> Path:
-        """The file of the edge keys; the sidecars read the same file."""
+        """Return the file of the edge keys; the sidecars read the same file."""
         return self.edge_key_file or self.data / "edge-key"
 
     @property
     def keyring_path(self) -> Path:
-        """The file of the keyring, with which this installation signs; every authority has it."""
+        """Return the file of the keyring, which every authority of the installation has."""
         return self.keyring_file or self.data / "keyring"
 
     @property
     def ledger_index_path(self) -> Path:
-        """The file of this host's ledger index."""
+        """Return the file of this host's ledger index."""
         return self.ledger_index_file or self.data / "ledger-index"
 
     @property
     def root_key_path(self) -> Path:
-        """The file of the root key, which signs the trust statement and may be kept offline."""
+        """Return the file of the root key, which signs the trust statement; it may be offline."""
         return self.root_key_file or self.data / "root-key"
 
     @property
     def trust_path(self) -> Path:
-        """The file of the trust statement, for sidecars and auditors."""
+        """Return the file of the trust statement, for sidecars and auditors."""
         return self.trust_file or self.data / "trust"
 
     @property
     def admin_token_path(self) -> Path:
-        """The file of the first admin token."""
+        """Return the file of the first admin token."""
         return self.admin_token_file or self.data / "admin-token"
 
     @property
     def proxies(self) -> Proxies:
-        """The proxies whose `X-Forwarded-For` is trusted."""
+        """Return the proxies whose `X-Forwarded-For` is trusted."""
         return Proxies.parse(self.trusted_proxies)
 
     @property
     def trust_life_us(self) -> int:
-        """How long a trust statement is good, in microseconds."""
+        """Return the lifetime of a trust statement in microseconds."""
         return round(self.trust_life * 1_000_000)
 
     @property
     def term_ms(self) -> int:
-        """The lease term with which a new ledger begins."""
+        """Return the lease term with which a new ledger begins."""
         return round(self.term * 1000)
 
 

@@ -23,7 +23,7 @@ class LocalSettings(Settings):
 
     @property
     def configured(self) -> bool:
-        """Whether any variable of rescind is set, besides RESCIND_DATA."""
+        """Return True if any variable of rescind is set, besides RESCIND_DATA."""
         return any(
             name.startswith("RESCIND_") and name != "RESCIND_DATA"
             for source in self.sources
@@ -39,7 +39,7 @@ class LocalSettings(Settings):
 
     @property
     def postgres_host(self) -> str | None:
-        """The host to which the Postgres driver connects if a URL names none."""
+        """Return the host to which the Postgres driver connects if a URL names none."""
         service = os.environ.get("PGSERVICE")
         return f"service {service}" if service else os.environ.get("PGHOST")
 

@@ -78,12 +78,12 @@ class TrustStore(Protocol):
 
     @property
     def serial(self) -> int:
-        """The number of the current trust statement."""
+        """Return the number of the current trust statement."""
         ...
 
     @property
     def retirements(self) -> int:
-        """The number of retirements, since the start, of keys that vouch for content in memory."""
+        """Return how many keys that vouch for content in memory were retired since the start."""
         ...
 
     def problem(self) -> str | None:
@@ -112,7 +112,7 @@ class InstanceKeyPair(Protocol):
 
     @property
     def public(self) -> bytes:
-        """The public key, whose hash is the instance id."""
+        """Return the public key, whose hash is the instance id."""
         ...
 
     def open(self, box: bytes) -> bytes | None:

@@ -72,7 +72,7 @@ class SidecarMetrics(Collector):
 
     @property
     def link(self) -> str:
-        """The transport to the authority that is used now: `nats` or `http`."""
+        """Return the transport to the authority that is used now: `nats` or `http`."""
         return self._link()
 
     def collect(self) -> Iterable[Metric]:

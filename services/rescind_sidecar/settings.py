@@ -123,17 +123,17 @@ class SidecarSettings(LinkedSettings):
 
     @property
     def verifier_labels(self) -> frozenset[tuple[str, str]]:
-        """The verifier labels of this sidecar, which conditions of tokens name."""
+        """Return the verifier labels of this sidecar, which conditions of tokens name."""
         return conditions.labels(parts(self.labels))
 
     @property
     def authorities(self) -> tuple[str, ...]:
-        """The URLs of the authorities; empty means that NATS is the only transport."""
+        """Return the URLs of the authorities; empty means that NATS is the only transport."""
         return _split_urls(self.url)
 
     @property
     def socket_path(self) -> Path:
-        """The path of the Unix socket that workloads connect to."""
+        """Return the path of the Unix socket that workloads connect to."""
         return self.socket or default_socket_path(self.service)
 
     def for_workers(self) -> dict[str, str]:
@@ -167,12 +167,12 @@ class SidecarSettings(LinkedSettings):
 
     @property
     def trust_path(self) -> Path:
-        """The path of the authority's `trust` file, which contains its public keys."""
+        """Return the path of the authority's `trust` file, which contains its public keys."""
         return self.trust_file or self.data / "trust"
 
     @property
     def kept_trust_path(self) -> Path:
-        """The file of the newest trust statement: beside the socket, unless configured."""
+        """Return the file of the newest trust statement: beside the socket, unless configured."""
         return self.kept_trust_file or self.socket_path.with_suffix(".kept-trust")
 
 

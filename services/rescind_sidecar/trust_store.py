@@ -43,7 +43,7 @@ class UpdatingTrustStore:
 
     @property
     def serial(self) -> int:
-        """The number of the current trust statement."""
+        """Return the number of the current trust statement."""
         return self._trust.serial
 
     def problem(self) -> str | None:

@@ -41,7 +41,7 @@ class NatsLink:
 
     @property
     def secured(self) -> bool:
-        """True if nothing is sent before TLS: one tls:// or one file requires it of each server."""
+        """Return True if each server must use TLS first: one tls:// or one file requires it."""
         return bool(self.files) or any(urlsplit(url).scheme == "tls" for url in self.urls)
 
     def require_safe(self, plaintext: Collection[str]) -> None:
@@ -59,7 +59,7 @@ class RedisLink:
 
     @property
     def secured(self) -> bool:
-        """True if the link uses TLS with a checked certificate."""
+        """Return True if the link uses TLS with a checked certificate."""
         parts = urlsplit(self.url)
         parameters = parse_qs(parts.query)
         weak = any(
@@ -72,7 +72,7 @@ class RedisLink:
 
     @property
     def tls(self) -> TlsFiles:
-        """The files: those of the settings, else those that the URL names."""
+        """Return the files: those of the settings, else those that the URL names."""
         if self.files:
             return self.files
         parameters = parse_qs(urlsplit(self.url).query)
@@ -115,12 +115,12 @@ class PostgresLink:
 
     @property
     def mode(self) -> str | None:
-        """The sslmode: with TLS files it is verify-full, unless the URL contains verify-ca."""
+        """Return the sslmode: with TLS files verify-full, unless the URL contains verify-ca."""
         return self._parameters.get("sslmode") or ("verify-full" if self.files else None)
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """The hosts and the folders of sockets, as asyncpg finds them."""
+        """Return the hosts and the folders of sockets, as asyncpg finds them."""
         _, at, named = (netloc := urlsplit(self.dsn).netloc).partition("@")
         parameters = self._parameters
         if found := named if at else netloc:

@@ -149,7 +149,7 @@ class RuntimeSettings(BaseSettings):
 
     @property
     def plaintext(self) -> frozenset[str]:
-        """The links that may leave this machine in clear text."""
+        """Return the links that may leave this machine in clear text."""
         return tls.allowed(self.allow_plaintext)
 
     def files(self, link: str) -> TlsFiles:
@@ -245,7 +245,7 @@ class LinkedSettings(RuntimeSettings):
 
     @property
     def nats(self) -> NatsLink:
-        """The link to NATS."""
+        """Return the link to NATS."""
         return replace(
             NatsLink.read(self.nats_url.get_secret_value()),
             files=self.files("nats"),
@@ -255,7 +255,7 @@ class LinkedSettings(RuntimeSettings):
 
     @property
     def redis(self) -> RedisLink | None:
-        """The link to Redis, or None."""
+        """Return the link to Redis, or None."""
         url = self.redis_url
         return None if url is None else RedisLink(url.get_secret_value(), self.files("redis"))
 

@@ -250,7 +250,7 @@ class Sidecar:
             credentials=InstanceCredentials(bytes(16), self.link.secret(bytes(16))),
         )
         reply = heartbeat.Reply(bytes(16), bytes(16), self.link.position, 10_000, now_us(), ())
-        self.view.renewed(reply, carried=None, sent_ns=10**9, received_ns=10**9)
+        self.view.accept_lease(reply, carried=None, sent_ns=10**9, received_ns=10**9)
         self._fetch = Fetch(
             instances,
             self.link,
@@ -295,7 +295,7 @@ async def test_a_stale_entry_costs_a_look_up_and_resurrects_no_token(opened: Ope
         sidecar = Sidecar(shared.reader)
         token = sidecar.link.issue("agent:x")
         await shared.put(1, token_format.digest(token), sidecar.link.encoded(token))
-        sidecar.view.pushed(events.decode_batch(sidecar.link.revoke("subject:agent:x")))
+        sidecar.view.apply_push(events.decode_batch(sidecar.link.revoke("subject:agent:x")))
         assert not await sidecar.live(token)
     assert (sidecar.tally.redis_stale, sidecar.link.resolved) == (1, 1)
 
@@ -304,7 +304,7 @@ async def test_the_entry_of_another_token_is_refused(opened: Opened) -> None:
     async with opened() as shared:
         sidecar = Sidecar(shared.reader)
         token, other = sidecar.link.issue("agent:x"), sidecar.link.issue("agent:y")
-        sidecar.view.pushed(events.decode_batch(sidecar.link.revoke("subject:agent:x")))
+        sidecar.view.apply_push(events.decode_batch(sidecar.link.revoke("subject:agent:x")))
         await shared.put(1, token_format.digest(token), sidecar.link.encoded(other))
         assert not await sidecar.live(token)
     assert (sidecar.tally.redis_refused, sidecar.link.resolved) == (1, 1)

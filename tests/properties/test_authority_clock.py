@@ -139,7 +139,7 @@ def judged(
         payloads=(),
     )
     sent = {"sent_ns": time.sent.ns, "received_ns": time.received.ns}
-    assert view.renewed(reply, carried=None, **sent) == Current()
+    assert view.accept_lease(reply, carried=None, **sent) == Current()
     record = replace(ledger.record(token), not_before_us=not_before_us, expires_at_us=expires_at_us)
     held = view.fill(token.token_hash, messages.unsigned_record(record))
     assert isinstance(held, CachedRecord)

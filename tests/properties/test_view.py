@@ -167,7 +167,7 @@ class ViewMachine(RuleBasedStateMachine):
     @rule(place=places, again=st.booleans())
     def push(self, place: int, again: bool) -> None:
         batch = take(self.pushes, place, again=again)
-        self.progressed(self.view.pushed(batch))
+        self.progressed(self.view.apply_push(batch))
 
     @precondition(lambda self: self.pushes)
     @rule(place=places)
@@ -181,7 +181,7 @@ class ViewMachine(RuleBasedStateMachine):
         self.now_ns += late_ms * 1_000_000
         if self.view.applied is None:
             self.base = reply.position.seq
-        progress = self.view.renewed(
+        progress = self.view.accept_lease(
             reply, carried=beat.carried, sent_ns=beat.sent_ns, received_ns=self.now_ns
         )
         granted = lease.grant(reply.position, sent_ns=beat.sent_ns, grant_term_ms=TERM_MS)
@@ -192,7 +192,7 @@ class ViewMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.answers)
     @rule(place=places, again=st.booleans())
     def catch_up(self, place: int, again: bool) -> None:
-        self.progressed(self.view.caught_up(take(self.answers, place, again=again)))
+        self.progressed(self.view.apply_repair(take(self.answers, place, again=again)))
 
     # The sidecar --------------------------------------------------------------------------------
 
@@ -255,7 +255,7 @@ class ViewMachine(RuleBasedStateMachine):
             }.get(forgery, (honest.payloads[0],)),
         )
         before = bytes(self.table.words), self.view.applied, self.view.leases.ends_ns
-        self.refused(self.view.pushed(batch))
+        self.refused(self.view.apply_push(batch))
         assert before == (bytes(self.table.words), self.view.applied, self.view.leases.ends_ns)
 
     # What must hold -----------------------------------------------------------------------------

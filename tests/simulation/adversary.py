@@ -32,7 +32,7 @@ def attack(places: Sequence[Place], authorities: Sequence[Authority], payload: b
                 signed_envelope.encode(SignedEnvelope(content, instance, bytes(32))),
             )
         if last % 4 == 0:
-            sidecar.follow.pushed(forged)
+            sidecar.follow.receive_push(forged)
 
 
 def _lift_of_everything(end: Position) -> bytes:

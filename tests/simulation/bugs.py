@@ -77,12 +77,12 @@ def seeded(name: str) -> Generator[None]:
 
 @bug("the lease counts from the reply")
 def _() -> Patches:
-    renewed = View.renewed
+    accept_lease = View.accept_lease
 
     def late(self: View, reply: heartbeat.Reply, **times: Any) -> Any:
-        return renewed(self, reply, **(times | {"sent_ns": times["received_ns"]}))
+        return accept_lease(self, reply, **(times | {"sent_ns": times["received_ns"]}))
 
-    return [(View, "renewed", late)]
+    return [(View, "accept_lease", late)]
 
 
 @bug(
@@ -307,7 +307,7 @@ def _() -> Patches:
 
 @bug("a sidecar acknowledges what it has received, not what its table shows")
 def _() -> Patches:
-    pushed = Follow.pushed
+    receive_push = Follow.receive_push
 
     def eager(self: Follow, payload: bytes) -> None:
         batch = events.decode_batch(payload)
@@ -324,10 +324,10 @@ def _() -> Patches:
             )
             telling = self._link.acknowledge(ack, current.credentials)
             kept.add(loop.create_task(telling))
-        loop.call_later(0.3, pushed, self, payload)
+        loop.call_later(0.3, receive_push, self, payload)
 
     kept: set[Any] = set()
-    return [(Follow, "pushed", eager)]
+    return [(Follow, "receive_push", eager)]
 
 
 @bug("to shorten the term, the wait falls with the grant")
@@ -513,14 +513,14 @@ def _() -> Patches:
 
 @bug("applied jumps over a gap")
 def _() -> Patches:
-    pushed = View.pushed
+    apply_push = View.apply_push
 
     def jump(self: View, batch: events.Batch) -> Any:
         if self.applied is not None and batch.first_seq > self.applied.seq + 1:
             self.applied = Position(batch.epoch, batch.first_seq - 1, batch.before)
-        return pushed(self, batch)
+        return apply_push(self, batch)
 
-    return [(View, "pushed", jump)]
+    return [(View, "apply_push", jump)]
 
 
 @bug("an event moves the position and bumps no slot")

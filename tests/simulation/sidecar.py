@@ -293,7 +293,7 @@ class Sidecar:
             tasks.create_task(self.renew.run())
             tasks.create_task(
                 self.transport.run(
-                    on_events=self.follow.pushed,
+                    on_events=self.follow.receive_push,
                     on_wanted=self.follow.wanted,
                     on_connected=self._due.set,
                 )

@@ -187,7 +187,9 @@ class World:
         sidecar = place.sidecar
         if sidecar is not None and sidecar.alive and place.host.nats == "works":
             take = (
-                sidecar.follow.pushed if subject == nats_subjects.EVENTS else sidecar.follow.wanted
+                sidecar.follow.receive_push
+                if subject == nats_subjects.EVENTS
+                else sidecar.follow.wanted
             )
             take(payload)
 

@@ -511,7 +511,7 @@ class RunningSidecar:
 
     def push(self, batch: bytes) -> None:
         """Deliver a batch, as NATS would; it is applied when this returns."""
-        self.do(lambda: self.follow.pushed(batch))
+        self.do(lambda: self.follow.receive_push(batch))
 
     @property
     def leased(self) -> bool:

@@ -34,7 +34,7 @@ class EdgeKey:
 
     @property
     def used_from_us(self) -> int:
-        """The time from which the key tags new tokens (Unix µs)."""
+        """Return the time from which the key tags new tokens (Unix µs)."""
         return self.made_us + signing.OVERLAP_US if self.made_us else 0
 
 

@@ -70,18 +70,18 @@ class ReloadingKeyring:
 
     @property
     def adopting(self) -> bool:
-        """Whether rows from before there was a key for them still lack their MAC."""
+        """Return True if rows from before there was a key for them still lack their MAC."""
         return self._keyring.adopting
 
     @property
     def left_s(self) -> float:
-        """The seconds until the statement ends; infinite for a statement without an end."""
+        """Return the seconds until the statement ends; infinite for a statement without an end."""
         ends_us = self._keyring.trust.not_after_us
         return float("inf") if ends_us is None else (ends_us - self._clock.wall_us()) / 1e6
 
     @property
     def health(self) -> str:
-        """`ok`, or the problem of the trust statement and its remedy."""
+        """Return `ok`, or the problem of the trust statement and its remedy."""
         trust, now_us = self._keyring.trust, self._clock.wall_us()
         problem = trust.problem(now_us)
         if problem is not None:

@@ -24,7 +24,7 @@ class NatsAdapter:
 
     @property
     def connected(self) -> bool:
-        """Whether NATS is connected now."""
+        """Return True if NATS is connected now."""
         return self._client is not None and self._client.is_connected
 
     async def run(self) -> None:

@@ -11,22 +11,22 @@ class Keys(Protocol):
 
     @property
     def statement(self) -> bytes:
-        """The trust statement, signed by the root key."""
+        """Return the trust statement, signed by the root key."""
         ...
 
     @property
     def serial(self) -> int:
-        """The number of the statement; it only grows."""
+        """Return the number of the statement; it only grows."""
         ...
 
     @property
     def masters(self) -> tuple[bytes, ...]:
-        """The keys from which instance secrets derive; the first one is in use."""
+        """Return the keys from which instance secrets derive; the first one is in use."""
         ...
 
     @property
     def rows(self) -> tuple[bytes, ...]:
-        """The keys that authenticate rows in Postgres; the first one is in use."""
+        """Return the keys that authenticate rows in Postgres; the first one is in use."""
         ...
 
     def sign(self, purpose: Purpose, content: bytes) -> SignedEnvelope:
@@ -51,12 +51,12 @@ class EdgeKeys(Protocol):
 
     @property
     def accepted(self) -> tuple[bytes, ...]:
-        """The keys whose tags are accepted, newest first."""
+        """Return the keys whose tags are accepted, newest first."""
         ...
 
     @property
     def minting(self) -> bytes:
-        """The key that tags new tokens."""
+        """Return the key that tags new tokens."""
         ...
 
 

@@ -35,7 +35,7 @@ class StoredRevocation:
 
     @property
     def committed(self) -> CommittedEvent:
-        """The place of the event in the ledger."""
+        """Return the place of the event in the ledger."""
         event = self.event
         return CommittedEvent(
             event.revocation.revocation_id, event.epoch, event.seq, event.at_us, self.fresh
@@ -81,7 +81,7 @@ class SweepTransaction(Protocol):
 
     @property
     def place(self) -> SweepCursor:
-        """The progress of the sweep when this transaction began."""
+        """Return the progress of the sweep when this transaction began."""
         ...
 
     async def next_revokes(self, *, up_to: int, most: int) -> tuple[Revoke, ...]:

@@ -38,7 +38,7 @@ class Migration:
 
     @property
     def sha256(self) -> bytes:
-        """The hash of the script, which must not change once it was applied."""
+        """Return the hash of the script, which must not change once it was applied."""
         return hashlib.sha256(self.script.encode()).digest()
 
 

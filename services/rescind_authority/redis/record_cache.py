@@ -48,7 +48,7 @@ class RedisRecordWriter:
 
     @property
     def connected(self) -> bool:
-        """Whether the last write to Redis succeeded."""
+        """Return True if the last write to Redis succeeded."""
         return self._connected
 
     def keep(self, record: Record, encoded: bytes, *, now_us: int) -> None:

@@ -105,13 +105,13 @@ class Core:
 
     @cached_property
     def refusals(self) -> RefusalAudit:
-        """The audit of refused calls."""
+        """Return the audit of refused calls."""
         audit = PostgresAudit(self._postgres)
         return RefusalAudit(audit, clock=self.clock, metrics=self.metrics)
 
     @cached_property
     def watch(self) -> LedgerWatch:
-        """The comparison of the ledger in Postgres with the ledger that this host has seen."""
+        """Return the comparison of the ledger in Postgres with the one that this host has seen."""
         return LedgerWatch(
             self._index or LedgerIndex(None),
             self._keys,
@@ -122,7 +122,7 @@ class Core:
 
     @cached_property
     def guard(self) -> RowGuard:
-        """The check of the MAC of each row that is read."""
+        """Return the check of the MAC of each row that is read."""
         refused = RefusedRows(self.refusals.queue, clock=self.clock, metrics=self.metrics)
         return RowGuard(self._keys, refused=refused.report, watch=self.watch)
 
@@ -132,49 +132,49 @@ class Core:
 
     @cached_property
     def tokens(self) -> PostgresTokens:
-        """The searches of the token table."""
+        """Return the searches of the token table."""
         return PostgresTokens(self._postgres)
 
     @cached_property
     def records(self) -> PostgresRecords:
-        """The tokens, each with the revocations that may apply to it."""
+        """Return the tokens, each with the revocations that may apply to it."""
         return PostgresRecords(self._postgres, self.guard)
 
     @cached_property
     def revocations(self) -> PostgresRevocations:
-        """The reads and lists of revocations."""
+        """Return the reads and lists of revocations."""
         return PostgresRevocations(self._postgres, self.guard)
 
     @cached_property
     def leases(self) -> PostgresLeases:
-        """The lease of each sidecar."""
+        """Return the lease of each sidecar."""
         return PostgresLeases(self._postgres, self.guard)
 
     @cached_property
     def enrolments(self) -> PostgresEnrolments:
-        """The enrolments of sidecar instances."""
+        """Return the enrolments of sidecar instances."""
         return PostgresEnrolments(self._postgres, self.guard)
 
     @cached_property
     def clients(self) -> PostgresClients:
-        """The OAuth clients."""
+        """Return the OAuth clients."""
         return PostgresClients(self._postgres)
 
     # The ledger ---------------------------------------------------------------------------------
 
     @cached_property
     def ledger(self) -> PostgresLedger:
-        """The ledger in Postgres."""
+        """Return the ledger in Postgres."""
         return PostgresLedger(self._postgres, self.guard)
 
     @cached_property
     def recent(self) -> RecentEvents:
-        """The end of the ledger, in memory."""
+        """Return the end of the ledger, in memory."""
         return RecentEvents(self.ledger, clock=self.clock, on_batch=self.watch.offer)
 
     @cached_property
     def sequencer(self) -> Sequencer:
-        """The one writer of the ledger in this process."""
+        """Return the one writer of the ledger in this process."""
         return Sequencer(
             self.ledger,
             publisher=Publisher(announcer=self._announcer, recent=self.recent),
@@ -184,7 +184,7 @@ class Core:
 
     @cached_property
     def recovery(self) -> Recovery:
-        """The recovery of lost events from sidecars after a restore."""
+        """Return the recovery of lost events from sidecars after a restore."""
         return Recovery(
             PostgresEpochs(self._postgres, self.guard),
             sequencer=self.sequencer,
@@ -209,7 +209,7 @@ class Core:
 
     @cached_property
     def resolver(self) -> Resolver:
-        """The look-ups by secret."""
+        """Return the look-ups by secret."""
         return Resolver(
             self.records,
             keys=self._keys,
@@ -221,17 +221,17 @@ class Core:
 
     @cached_property
     def reuse(self) -> ReuseDetector:
-        """The detection of reuse, which ends a token whose rotated secret is used again."""
+        """Return the detection of reuse, which ends a token whose rotated secret is used again."""
         return ReuseDetector(self.sequencer, clock=self.clock, entropy=secrets.token_bytes)
 
     @cached_property
     def usage(self) -> Usage:
-        """The record of when each token was last used."""
+        """Return the record of when each token was last used."""
         return Usage(self.tokens, metrics=self.metrics)
 
     @cached_property
     def ends(self) -> EndTimer:
-        """The timer that commits scheduled ends."""
+        """Return the timer that commits scheduled ends."""
         return EndTimer(
             self.records,
             sequencer=self.sequencer,
@@ -243,32 +243,32 @@ class Core:
 
     @cached_property
     def membership(self) -> Membership:
-        """The check of membership: a good credential, and a match with the enrolment."""
+        """Return the check of membership: a good credential, and a match with the enrolment."""
         return Membership(self.enrolments, records=self.records, clock=self.clock)
 
     @cached_property
     def granter(self) -> Granter:
-        """The granter of leases."""
+        """Return the granter of leases."""
         return Granter(self.leases, recent=self.recent, clock=self.clock, metrics=self.metrics)
 
     @cached_property
     def term(self) -> LeaseTermScheduler:
-        """The scheduler that changes the lease term, step by step."""
+        """Return the scheduler that changes the lease term, step by step."""
         return LeaseTermScheduler(PostgresTerms(self._postgres), clock=self.clock)
 
     @cached_property
     def acknowledgements(self) -> Acknowledgements:
-        """The acknowledgements of sidecars."""
+        """Return the acknowledgements of sidecars."""
         return Acknowledgements(self.clock)
 
     @cached_property
     def hit_counter(self) -> HitCounter:
-        """The number of tokens that each revocation hit."""
+        """Return the number of tokens that each revocation hit."""
         return HitCounter(self.tokens, revocations=self.revocations)
 
     @cached_property
     def enforcer(self) -> Enforcer:
-        """The enforcer, which waits until revocations are enforced, and signs receipts."""
+        """Return the enforcer, which waits until revocations are enforced, and signs receipts."""
         return Enforcer(
             PostgresReceipts(self._postgres),
             acknowledgements=self.acknowledgements,
@@ -280,7 +280,7 @@ class Core:
 
     @cached_property
     def lift_scheduler(self) -> LiftScheduler:
-        """The scheduler that lifts suspensions and narrowings whose time is up."""
+        """Return the scheduler that lifts suspensions and narrowings whose time is up."""
         return LiftScheduler(
             self.revocations,
             sequencer=self.sequencer,

@@ -50,7 +50,7 @@ class Measurement:
 
     @property
     def ratio(self) -> float | None:
-        """How many times better rescind is than the alternative; None without one."""
+        """Return how many times better rescind is than the alternative; None without one."""
         return None if self.theirs is None else compute_ratio(self.ours, self.theirs)
 
     def value_of(self, statistic: Statistic) -> float | None:
@@ -89,7 +89,7 @@ class LineResult:
 
     @property
     def ok(self) -> bool | None:
-        """Whether every target was met; None without targets."""
+        """Return True if every target was met; None without targets."""
         return all(self.met.values()) if self.met else None
 
 

@@ -18,7 +18,7 @@ class Unit(StrEnum):
 
     @property
     def more_is_better(self) -> bool:
-        """Whether the larger figure is better."""
+        """Return True if the larger figure is better."""
         return self is Unit.PER_S
 
 
@@ -31,12 +31,12 @@ class Samples:
 
     @property
     def best(self) -> float:
-        """The best figure of all rounds."""
+        """Return the best figure of all rounds."""
         return max(self.figures) if self.unit.more_is_better else min(self.figures)
 
     @property
     def median(self) -> float:
-        """The median of the figures."""
+        """Return the median of the figures."""
         return statistics.median(self.figures)
 
     def quantile(self, share: float) -> float:

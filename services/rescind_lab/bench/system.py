@@ -54,7 +54,7 @@ class BenchSystem:
 
     @property
     def sidecar(self) -> LocalSidecar:
-        """The sidecar for rows that need only one."""
+        """Return the sidecar for rows that need only one."""
         return self.system.sidecars[0]
 
     def choose(self, *, quick: int, full: int) -> int:

@@ -26,7 +26,7 @@ class MeasuredCall:
 
     @property
     def accepted(self) -> bool:
-        """Whether the service accepted the call."""
+        """Return True if the service accepted the call."""
         return self.status == 200  # noqa: PLR2004 - HTTP's own number
 
 

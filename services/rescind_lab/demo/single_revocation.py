@@ -36,7 +36,7 @@ class RevocationOutcome:
 
     @property
     def ok(self) -> bool:
-        """Whether the measurement confirms every claim."""
+        """Return True if the measurement confirms every claim."""
         return all(claim.holds for claim in self.claims)
 
 

@@ -46,7 +46,7 @@ class WorkerSettings(RuntimeSettings):
 
     @property
     def services(self) -> tuple[str, ...]:
-        """The services that `audience=` may name, besides the sidecar's own."""
+        """Return the services that `audience=` may name, besides the sidecar's own."""
         return parts(self.audiences)
 
 

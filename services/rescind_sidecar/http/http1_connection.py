@@ -121,7 +121,7 @@ class Listener:
 
     @property
     def connections(self) -> "list[HttpConnection]":
-        """The open connections."""
+        """Return the open connections."""
         return cast("list[HttpConnection]", list(self._roster))
 
     def attach_server(self, server: asyncio.Server) -> None:
@@ -408,7 +408,7 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def idle(self) -> bool:
-        """True if only the client can continue: by reading answers, or sending the request."""
+        """Return True if the client must continue: read answers, or send the rest of a request."""
         if self._under_way:
             return False
         return self._write_paused or not self._waiting or self._waiting[0] is self._incoming

@@ -23,7 +23,7 @@ class Member(Protocol):
 
     @property
     def idle(self) -> bool:
-        """True if the connection waits only for the client."""
+        """Return True if the connection waits only for the client."""
         ...
 
     def make_room(self) -> None:

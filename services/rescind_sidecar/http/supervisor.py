@@ -34,7 +34,7 @@ class Served:
 
     @property
     def pids(self) -> list[int]:
-        """The process ids of the workers."""
+        """Return the process ids of the workers."""
         return self.workers.pids if self.workers else []
 
 

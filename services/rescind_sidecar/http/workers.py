@@ -36,7 +36,7 @@ class Workers:
 
     @property
     def pids(self) -> list[int]:
-        """The process ids of the workers."""
+        """Return the process ids of the workers."""
         return [child.pid for child in self._children]
 
     @asynccontextmanager

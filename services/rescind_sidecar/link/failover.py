@@ -84,7 +84,7 @@ class FailoverTransport:
 
     @property
     def pushes(self) -> bool:
-        """True if revocations are pushed, as far as is known; else they come with heartbeats."""
+        """Return True if revocations are pushed, as far as is known; else heartbeats bring them."""
         return self.route is AuthorityRoute.NATS
 
     async def run(

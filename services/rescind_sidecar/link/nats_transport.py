@@ -62,7 +62,7 @@ class NatsTransport:
 
     @property
     def connected(self) -> bool:
-        """True if NATS can be reached now."""
+        """Return True if NATS can be reached now."""
         return self._client is not None and self._client.is_connected
 
     async def run(

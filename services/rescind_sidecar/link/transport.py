@@ -44,7 +44,7 @@ class PushingTransport(Transport, Protocol):
 
     @property
     def connected(self) -> bool:
-        """True if the other end can be reached now, as far as is known."""
+        """Return True if the other end can be reached now, as far as is known."""
         ...
 
     async def run(

@@ -46,7 +46,7 @@ class RedisRecordReader:
 
     @property
     def connected(self) -> bool:
-        """True if Redis answered the last request."""
+        """Return True if Redis answered the last request."""
         return self._available
 
     async def find(self, epoch: int, token_hash: bytes) -> bytes | None:

@@ -60,7 +60,7 @@ class Attempts:
 
     @property
     def trail(self) -> Trail:
-        """The stored nonces."""
+        """Return the stored nonces."""
         return (*self._answered, *self._unanswered)
 
     def begin(self, nonce: bytes, *, now_ns: int, applied: Position | None) -> Attempt:

@@ -33,7 +33,7 @@ class Leases:
 
     @property
     def awaited_seq(self) -> int | None:
-        """The highest seq that a waiting lease needs, or None."""
+        """Return the highest seq that a waiting lease needs, or None."""
         return self._waiting[-1].position.seq if self._waiting else None
 
     def reached(self, position: Position) -> bool:

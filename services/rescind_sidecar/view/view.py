@@ -109,7 +109,7 @@ class View:
 
     # The ledger -------------------------------------------------------------------------------
 
-    def renewed(
+    def accept_lease(
         self,
         reply: heartbeat.Reply,
         *,
@@ -172,7 +172,7 @@ class View:
         self.table.extend(self.leases.ends_ns)
         return self._report_progress()
 
-    def pushed(self, batch: events.Batch) -> Progress:
+    def apply_push(self, batch: events.Batch) -> Progress:
         """Apply a batch of events that arrived over NATS."""
         if self.applied is None:
             return Current()  # the first lease reply contains the position to begin at
@@ -184,7 +184,7 @@ class View:
             return RefusedMessage("a batch of another history")
         return self._follow(batch.payloads, after=batch.after)
 
-    def caught_up(self, missing: heartbeat.Events) -> Progress:
+    def apply_repair(self, missing: heartbeat.Events) -> Progress:
         """Apply the answer to a request for missing events."""
         applied = self._require_position()
         if missing.epoch != applied.epoch:

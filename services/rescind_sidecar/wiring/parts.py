@@ -59,19 +59,19 @@ class Parts:
 
     @cached_property
     def instances(self) -> SidecarInstances:
-        """The holder of this process's current instance."""
+        """Return the holder of this process's current instance."""
         return SidecarInstances(
             self._tables, FreshKeys(), self.tally, records_capacity=self._settings.records
         )
 
     @cached_property
     def nats(self) -> NatsTransport:
-        """The transport to the authority over NATS."""
+        """Return the transport to the authority over NATS."""
         return NatsTransport(self._settings.nats, name=f"rescind-sidecar-{self._settings.service}")
 
     @cached_property
     def transport(self) -> FailoverTransport:
-        """The transport to the authority over NATS, else over HTTP."""
+        """Return the transport to the authority over NATS, else over HTTP."""
         urls = self._settings.authorities
         http = HttpTransport(urls, self._settings.files("authority")) if urls else None
         probe = Probe(self.instances, self._random, self.tally)
@@ -79,29 +79,29 @@ class Parts:
 
     @cached_property
     def link(self) -> AuthorityClient:
-        """The client that sends the sidecar's messages to the authority."""
+        """Return the client that sends the sidecar's messages to the authority."""
         return AuthorityClient(self.transport, self.tally)
 
     # The ledger ---------------------------------------------------------------------------------
 
     @cached_property
     def acknowledge(self) -> Acknowledge:
-        """The use case that acknowledges positions."""
+        """Return the use case that acknowledges positions."""
         return Acknowledge(self.instances, self.link, self.tally)
 
     @cached_property
     def offers(self) -> RecoveryOffers:
-        """The use case that offers events to a restored ledger."""
+        """Return the use case that offers events to a restored ledger."""
         return RecoveryOffers(self.instances, self.link)
 
     @cached_property
     def watchers(self) -> ChangeNotifier:
-        """The notifier of table changes for workloads."""
+        """Return the notifier of table changes for workloads."""
         return ChangeNotifier()
 
     @cached_property
     def follow(self) -> Follow:
-        """The use case that follows the ledger."""
+        """Return the use case that follows the ledger."""
         return Follow(
             instances=self.instances,
             link=self.link,
@@ -118,7 +118,7 @@ class Parts:
 
     @cached_property
     def enrol(self) -> Enrol:
-        """The use case that enrols instances with the service's credential."""
+        """Return the use case that enrols instances with the service's credential."""
         settings = self._settings
         return Enrol(
             credential=Secret(settings.credential.get_secret_value()),
@@ -132,7 +132,7 @@ class Parts:
 
     @cached_property
     def renew(self) -> Renew:
-        """The use case that renews the lease."""
+        """Return the use case that renews the lease."""
         settings = self._settings
         identity = Identity(settings.service, settings.host, version("rescind"), settings.posture)
         return Renew(
@@ -155,12 +155,12 @@ class Parts:
 
     @cached_property
     def uses(self) -> UsageReports:
-        """The use case that reports the tokens in use."""
+        """Return the use case that reports the tokens in use."""
         return UsageReports(self.instances, self.link, self.clock, self._random, self.tally)
 
     @cached_property
     def lookup(self) -> TokenLookup:
-        """The use case that answers the look-ups of workloads."""
+        """Return the use case that answers the look-ups of workloads."""
         fetch = Fetch(
             self.instances,
             self.link,
@@ -183,7 +183,7 @@ class Parts:
 
     @cached_property
     def metrics(self) -> SidecarMetrics:
-        """The metrics of the sidecar, for Prometheus."""
+        """Return the metrics of the sidecar, for Prometheus."""
         redis = self._redis
         return SidecarMetrics(
             self.instances,

@@ -94,7 +94,7 @@ class Sidecar:
         """Run the background work for the block, and cancel it at the end."""
         async with asyncio.TaskGroup() as tasks:
             transport = parts.transport.run(
-                on_events=parts.follow.pushed,
+                on_events=parts.follow.receive_push,
                 on_wanted=parts.follow.wanted,
                 on_connected=parts.beat_due.set,
             )

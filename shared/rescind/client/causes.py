@@ -98,12 +98,12 @@ class Cause:
 
     @property
     def transient(self) -> bool:
-        """Whether waiting may help; every other cause needs an operator."""
+        """Return True if waiting may help; every other cause needs an operator."""
         return self.kind in {Fault.REFUSED, Fault.TIMEOUT, Fault.OTHER}
 
     @property
     def description(self) -> str:
-        """The cause in words."""
+        """Return the cause in words."""
         message = _PHRASES.get(self.kind, "")
         return ": ".join(part for part in (message, self.detail) if part)
 

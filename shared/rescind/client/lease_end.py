@@ -41,7 +41,7 @@ class LeasedVerdict(Allowed):
 
     @property
     def leased_until_ns(self) -> int | None:
-        """When the lease, plus this kind's grace, may have ended; None if no answer contains it."""
+        """Return when the lease, plus this kind's grace, may have ended; None if it is unknown."""
         return self.lease_end.ends_ns + self.grace_ns if self.lease_end.ends_ns else None
 
 

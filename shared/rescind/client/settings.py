@@ -57,7 +57,7 @@ class Settings:
 
     @property
     def plaintext(self) -> frozenset[str]:
-        """The links that may leave this machine in clear text. Raises RescindError."""
+        """Return the links that may leave this machine in clear text. Raises RescindError."""
         try:
             return tls.allowed(self.find(tls.ALLOW_PLAINTEXT))
         except ValueError as error:
@@ -65,7 +65,7 @@ class Settings:
 
     @property
     def security(self) -> LinkSecurity:
-        """The TLS settings of the link to an authority. Raises RescindError."""
+        """Return the TLS settings of the link to an authority. Raises RescindError."""
         return LinkSecurity(self.files("authority"), "authority" in self.plaintext)
 
     @property

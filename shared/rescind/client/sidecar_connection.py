@@ -179,7 +179,7 @@ class SidecarConnection:
 
     @property
     def same_clock(self) -> bool:
-        """Whether this process has the same clock as the process that opened the connection."""
+        """Return True if this process has the clock of the process that opened the connection."""
         return clock.time_namespace() == self._time_namespace
 
     def recall(self, token: str) -> Allowed | Denied | Superseded | None:
@@ -228,7 +228,7 @@ class SidecarConnection:
 
     @property
     def handed_over(self) -> bool:
-        """Whether the sidecar has made way for a successor, or has had no lease yet.
+        """Return True if the sidecar has made way for a successor, or has had no lease yet.
 
         The table shows it. Without a table, a closed connection does. A sidecar that is cut off is
         neither: its deadlines remain, in the past.
@@ -249,7 +249,7 @@ class SidecarConnection:
 
     @property
     def as_of(self) -> int:
-        """The seq of the last event that the table shows; 0 without a table."""
+        """Return the seq of the last event that the table shows; 0 without a table."""
         return 0 if self.table is None else generation_table.applied(self._words)
 
     def leased(self, *, deadline_s: float) -> bool | Superseded:

@@ -72,12 +72,12 @@ class Verifier:
 
     @property
     def service(self) -> str:
-        """The service that the sidecar belongs to."""
+        """Return the service that the sidecar belongs to."""
         return self._connection.service
 
     @property
     def shares_memory(self) -> bool:
-        """Whether checks read the sidecar's table; otherwise each check is a request."""
+        """Return True if checks read the sidecar's table; otherwise each check is a request."""
         return self._connection.table is not None
 
     def ready(self) -> bool:
@@ -97,7 +97,7 @@ class Verifier:
 
     @property
     def as_of(self) -> int:
-        """The seq that a check covers at least; 0 if the table is not mapped."""
+        """Return the seq that a check covers at least; 0 if the table is not mapped."""
         return self._connection.as_of
 
     def freshness(self) -> Freshness:

@@ -88,7 +88,7 @@ class Writer:
 
     @property
     def generation(self) -> int:
-        """The number of events that this table has shown."""
+        """Return the number of events that this table has shown."""
         return self._words[GENERATION]
 
     def bump(self, anchor: str, *, applied: int) -> None:

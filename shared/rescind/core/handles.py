@@ -119,13 +119,13 @@ class Selector:
 
     @property
     def anchor(self) -> Handle:
-        """The most selective handle: it indexes the event and selects the slot of the table."""
+        """Return the most selective handle: it indexes the event, and selects a slot."""
         handles = self.handles
         return handles[0] if len(handles) == 1 else min(handles, key=_rank_handle)
 
     @property
     def wide(self) -> bool:
-        """Whether the selector may hit many: it names no token, tree, subject, chain or session."""
+        """Return True if it may hit many: it names no token, tree, subject, chain or session."""
         return all(kind_of(handle) in _WIDE for handle in self.handles)
 
     def matches(self, handles: Collection[Handle]) -> bool:

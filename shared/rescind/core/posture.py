@@ -50,12 +50,12 @@ class Posture:
 
     @property
     def strict(self) -> bool:
-        """Whether no token is accepted without a lease."""
+        """Return True if no token is accepted without a lease."""
         return not self.graces_ns
 
     @property
     def longest_grace_ns(self) -> int:
-        """The longest grace of any kind, in nanoseconds."""
+        """Return the longest grace of any kind, in nanoseconds."""
         return max((grace_ns for _, grace_ns in self.graces_ns), default=0)
 
     def grace_ns(self, kind: Kind) -> int:

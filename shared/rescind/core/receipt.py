@@ -80,7 +80,7 @@ class Summary:
 
     @property
     def verifiers(self) -> int:
-        """The number of verifiers that deny."""
+        """Return the number of verifiers that deny."""
         return self.acknowledged + self.released + self.lapsed
 
 

@@ -72,7 +72,7 @@ class Record:
 
     @property
     def expires_at(self) -> float:
-        """The end of the token, in Unix seconds."""
+        """Return the end of the token, in Unix seconds."""
         return self.expires_at_us / 1_000_000
 
     def grants(self, require: Collection[str]) -> bool:

@@ -41,7 +41,7 @@ class Origin:
 
     @property
     def local(self) -> bool:
-        """Whether the host is this machine, for which browsers do not require TLS."""
+        """Return True if the host is this machine, for which browsers do not require TLS."""
         if self.host == "localhost" or self.host.endswith(".localhost"):
             return True
         try:

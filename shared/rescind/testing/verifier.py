@@ -32,7 +32,7 @@ class Issued:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The HTTP header that carries the token, for an HTTP client."""
+        """Return the HTTP header that carries the token, for an HTTP client."""
         return {"Authorization": f"Bearer {self.token}"}
 
 
@@ -104,7 +104,7 @@ class FakeVerifier:
 
     @property
     def leased(self) -> bool:
-        """Whether the simulated sidecar holds a lease. Set it to False to simulate its loss."""
+        """Return True if the simulated sidecar holds a lease. Set False to simulate a loss."""
         return self._leased
 
     @leased.setter
@@ -256,7 +256,7 @@ class FakeVerifier:
 
     @property
     def as_of(self) -> int:
-        """The position of the fake's own ledger."""
+        """Return the position of the fake's own ledger."""
         return self._seq
 
     def freshness(self) -> Freshness:

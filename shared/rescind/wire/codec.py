@@ -126,7 +126,7 @@ class Fields:
 
     @property
     def more(self) -> bool:
-        """Whether another field follows: an older sender omits fields that were appended since."""
+        """Return True if another field follows: an older sender omits fields appended since."""
         return self._next < len(self._fields)
 
     def uint(self) -> int:

@@ -29,12 +29,12 @@ class PurposeKey:
 
     @property
     def signing(self) -> SigningKey:
-        """The private half."""
+        """Return the private half."""
         return SigningKey(self.seed)
 
     @property
     def public(self) -> bytes:
-        """The public half."""
+        """Return the public half."""
         return bytes(self.signing.verify_key)
 
 

@@ -151,12 +151,12 @@ class Keyring:
 
     @property
     def links(self) -> tuple[bytes, ...]:
-        """The links from former root keys to this one, which each statement carries."""
+        """Return the links from former root keys to this one, which each statement carries."""
         return trust_statement.decode_envelope(self.statement)[1]
 
     @property
     def rerooted_at_us(self) -> int | None:
-        """When the newest link was made (Unix microseconds); None if there is no link."""
+        """Return when the newest link was made (Unix microseconds); None without a link."""
         if not self.links:
             return None
         signed, _ = trust_statement.decode_envelope(self.links[-1])
@@ -241,7 +241,7 @@ class Keyring:
 
     @property
     def master(self) -> bytes:
-        """The key from which secrets of instances are derived now."""
+        """Return the key from which secrets of instances are derived now."""
         return self.masters[0]
 
     def known(self) -> tuple[tuple[str, bytes, bool], ...]:
@@ -330,7 +330,7 @@ class InstanceKey:
 
     @property
     def public(self) -> bytes:
-        """The public half, whose hash is the instance id."""
+        """Return the public half, whose hash is the instance id."""
         return bytes(self._private.public_key)
 
     def open(self, box: bytes) -> bytes | None:

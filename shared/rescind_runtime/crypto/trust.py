@@ -82,33 +82,33 @@ class Trust:
 
     @property
     def root(self) -> bytes:
-        """The current root key."""
+        """Return the current root key."""
         return self.roots[-1]
 
     @property
     def serial(self) -> int:
-        """The number of the statement; it only grows."""
+        """Return the number of the statement; it only grows."""
         return self._statement.serial
 
     @property
     def issued_at_us(self) -> int:
-        """When the statement was made (Unix microseconds)."""
+        """Return when the statement was made (Unix microseconds)."""
         return self._statement.issued_at_us
 
     @property
     def not_after_us(self) -> int | None:
-        """When the statement ends (Unix microseconds); None, from an older authority: never."""
+        """Return when the statement ends (Unix µs); None, from an older authority: never."""
         return self._statement.not_after_us
 
     @property
     def life_us(self) -> int | None:
-        """The whole life of the statement (microseconds); None: for ever."""
+        """Return the whole life of the statement (microseconds); None: for ever."""
         ends_us = self._statement.not_after_us
         return None if ends_us is None else ends_us - self._statement.issued_at_us
 
     @property
     def retired(self) -> tuple[RetiredKey, ...]:
-        """The keys that were withdrawn before their time, the oldest first."""
+        """Return the keys that were withdrawn before their time, the oldest first."""
         return self._statement.retired
 
     def problem(self, now_us: int) -> str | None:
@@ -186,12 +186,12 @@ class Trust:
 
     @property
     def sealing(self) -> bytes:
-        """The public key that boxes are sealed to."""
+        """Return the public key that boxes are sealed to."""
         return self._statement.sealing
 
     @property
     def keys(self) -> frozenset[tuple[Purpose, bytes]]:
-        """The purpose and id of each trusted key."""
+        """Return the purpose and id of each trusted key."""
         return frozenset(self._keys)
 
     @classmethod

@@ -76,12 +76,12 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process id, which is not reused before `stop` returned."""
+        """Return the process id, which is not reused before `stop` returned."""
         return self._process.pid
 
     @property
     def ended(self) -> bool:
-        """Whether the child ended. It is not reaped: its pid stays reserved until `stop`."""
+        """Return True if the child ended. It is not reaped: its pid stays reserved until `stop`."""
         flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return self._process.returncode is not None or (
             os.waitid(os.P_PID, self.pid, flags) is not None
@@ -89,7 +89,7 @@ class Child:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the child ended by itself with exit code 0."""
+        """Return True if the child ended by itself with exit code 0."""
         end = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         return end is not None and (end.si_code, end.si_status) == (os.CLD_EXITED, 0)
 

@@ -82,7 +82,7 @@ def test_rapid_changes_are_sent_as_one(sidecar: RunningSidecar, link: LedgerInMe
 
         def push() -> None:
             for batch in batches:
-                sidecar.follow.pushed(batch)
+                sidecar.follow.receive_push(batch)
 
         sidecar.do(push)
         assert connection.until(500) <= 3

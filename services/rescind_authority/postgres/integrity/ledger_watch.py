@@ -75,7 +75,7 @@ class LedgerWatch:
 
     @property
     def problem(self) -> str | None:
-        """The problem of the ledger in Postgres; None if it is the one that this host has seen.
+        """Return the problem of the ledger in Postgres; None if this host has seen the same ledger.
 
         The problem ends when Postgres shows that ledger again.
         """
@@ -88,7 +88,7 @@ class LedgerWatch:
 
     @property
     def seq(self) -> int:
-        """The last seq that this host has seen, or -1."""
+        """Return the last seq that this host has seen, or -1."""
         position = self.index.position
         return -1 if position is None else position.seq
 

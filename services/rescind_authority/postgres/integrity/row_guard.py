@@ -38,7 +38,7 @@ class RowGuard:
 
     @property
     def seen(self) -> int:
-        """The last seq that this host has seen; callers store it before a read."""
+        """Return the last seq that this host has seen; callers store it before a read."""
         return -1 if self._watch is None else self._watch.seq
 
     async def verify_up_to(self, seq: int, read: Read) -> None:

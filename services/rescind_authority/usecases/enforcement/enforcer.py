@@ -81,7 +81,7 @@ class Enforcer:
 
     @property
     def silent(self) -> int:
-        """Number of instances without a heartbeat for a full wait, as LeaseRowWatch counts them."""
+        """Return the number of instances without a heartbeat for a full wait."""
         return self._row_watch.silent
 
     async def run(self) -> None:

@@ -52,7 +52,7 @@ class LeaseRowWatch:
 
     @property
     def silent(self) -> int:
-        """Number of instances without a heartbeat for a full wait.
+        """Return the number of instances without a heartbeat for a full wait.
 
         Instances that were released or evicted, or whose id two processes share, do not count.
         """

@@ -119,7 +119,7 @@ class EnforcementWait:
 
     @property
     def pending(self) -> AbstractSet[bytes]:
-        """The pending instances: a view, which changes as they settle."""
+        """Return the pending instances: a view, which changes as they settle."""
         return self._pending.keys()
 
     def may_settle(self, seen: WaitSnapshot) -> bool:

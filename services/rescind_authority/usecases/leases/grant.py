@@ -53,7 +53,7 @@ class Granter:
 
     @property
     def leases(self) -> int:
-        """Number of leases of this process that may still be valid."""
+        """Return the number of leases of this process that may still be valid."""
         return sum(ends_us > self._latest_us for ends_us in self._ends_us.values())
 
     async def answer(self, message: Heartbeat | Release) -> Reply | NoLease | None:

@@ -43,7 +43,7 @@ class Batcher(Generic[Question, Answer]):
 
     @property
     def depth(self) -> int:
-        """Number of questions that wait."""
+        """Return the number of questions that wait."""
         return self._queue.qsize()
 
     async def submit(self, question: Question) -> Answer:

@@ -58,12 +58,12 @@ class RecentEvents:
 
     @property
     def epoch(self) -> int:
-        """The ledger's epoch, or 0 before it was read for the first time."""
+        """Return the ledger's epoch, or 0 before it was read for the first time."""
         return self._epoch
 
     @property
     def last(self) -> int:
-        """The seq of the newest event in memory."""
+        """Return the seq of the newest event in memory."""
         return self._last
 
     def offer(self, batch: Batch) -> None:

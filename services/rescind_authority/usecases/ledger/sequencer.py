@@ -81,7 +81,7 @@ class LedgerCommand:
 
     @property
     def revocations(self) -> tuple[Revocation, ...]:
-        """The revocations that the command adds to the ledger, in this order."""
+        """Return the revocations that the command adds to the ledger, in this order."""
         return (self.revocation,) if self.then is None else (self.revocation, self.then)
 
 
@@ -112,7 +112,7 @@ class Sequencer:
 
     @property
     def depth(self) -> int:
-        """Number of commands that wait."""
+        """Return the number of commands that wait."""
         return self._batcher.depth
 
     async def commit(self, command: LedgerCommand) -> CommittedEvent:

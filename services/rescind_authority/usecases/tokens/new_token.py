@@ -30,12 +30,12 @@ class NewSecret:
 
     @property
     def token_hash(self) -> bytes:
-        """The hash of the secret, which is stored."""
+        """Return the hash of the secret, which is stored."""
         return token_format.digest(self.secret.reveal())
 
     @property
     def possession_hash(self) -> bytes:
-        """The stored hash that identifies the holder of the secret after a rotation."""
+        """Return the stored hash that identifies the holder of the secret after a rotation."""
         return token_format.possession_hash(self.secret.reveal())
 
 

@@ -75,7 +75,7 @@ class Selection:
 
     @property
     def wide(self) -> bool:
-        """Whether the command may hit tokens of many holders."""
+        """Return True if the command may hit tokens of many holders."""
         return self.secret is None and select(self.selector, exact=self.exact).wide
 
     def preview(self, admin: "Admin", command: "Command") -> "RevocationPreview":

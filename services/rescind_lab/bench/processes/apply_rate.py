@@ -67,7 +67,7 @@ def _apply_all(view: View, batches: list[bytes]) -> float:
     """Apply batches to a view, and return the time of all, in seconds."""
     began_ns = clock.monotonic_raw_ns()
     for payload in batches:
-        progress = view.pushed(events.decode_batch(payload))
+        progress = view.apply_push(events.decode_batch(payload))
         assert isinstance(progress, Current), progress  # noqa: S101 - else the figure is invalid
     return (clock.monotonic_raw_ns() - began_ns) / 1e9
 
@@ -83,7 +83,7 @@ def _grant_first_lease(view: View) -> View:
         payloads=(),
     )
     now_ns = clock.boottime_ns()
-    view.renewed(reply, carried=None, sent_ns=now_ns, received_ns=now_ns)
+    view.accept_lease(reply, carried=None, sent_ns=now_ns, received_ns=now_ns)
     return view
 
 

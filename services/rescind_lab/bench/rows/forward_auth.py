@@ -35,7 +35,7 @@ class Load:
 
     @property
     def name(self) -> str:
-        """The name of the program that makes the load."""
+        """Return the name of the program that makes the load."""
         return "wrk" if self.wrk else "the bench's own loader (install wrk for a faster one)"
 
     async def measure_per_s(self, url: str, token: str) -> float:

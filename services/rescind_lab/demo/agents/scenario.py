@@ -39,7 +39,7 @@ class AgentsOutcome:
 
     @property
     def ok(self) -> bool:
-        """Whether the measurement confirms every claim."""
+        """Return True if the measurement confirms every claim."""
         return all(claim.holds for claim in self.claims)
 
 

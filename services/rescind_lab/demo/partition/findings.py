@@ -23,7 +23,7 @@ class PartitionTimes:
 
     @property
     def lease_s(self) -> float:
-        """The longest time from the cut to the end of the lease, in seconds."""
+        """Return the longest time from the cut to the end of the lease, in seconds."""
         return (self.lapse_ns - self.cut_ns) / NS_PER_S
 
 

@@ -126,7 +126,7 @@ class Renew:
 
     @property
     def _longest_pause_s(self) -> float:
-        """The longest pause: the configured interval, or less if the granted term is short."""
+        """Return the longest pause: the configured interval, or less if the term is short."""
         if self._grant_term_ms is None:
             return self._interval_s
         # The lower bound keeps a pause, whatever term an authority grants.
@@ -195,7 +195,7 @@ class Renew:
         self._grant_term_ms = reply.grant_term_ms
         self._round_trip_s = (received_ns - attempt.since_ns) / NS_PER_S
         self._follow.act_on(
-            current.view.renewed(
+            current.view.accept_lease(
                 reply, carried=attempt.applied, sent_ns=attempt.since_ns, received_ns=received_ns
             )
         )

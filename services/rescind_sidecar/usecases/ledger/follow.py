@@ -56,7 +56,7 @@ class Follow:
         self._beat_due = beat_due
         self._missing = asyncio.Event()
 
-    def pushed(self, payload: bytes) -> None:
+    def receive_push(self, payload: bytes) -> None:
         """Apply a batch of events from NATS, if it is genuine."""
         try:
             if not self._verify(signed_envelope.decode(payload)):
@@ -70,7 +70,7 @@ class Follow:
         if batch.awaited:
             last = batch.first_seq + len(batch.payloads) - 1
             self._acknowledge.wanted(heartbeat.AckRequest(batch.epoch, last))
-        self.act_on(self._instances.current.view.pushed(batch))
+        self.act_on(self._instances.current.view.apply_push(batch))
         self._observe_latency(batch)
 
     def _observe_latency(self, batch: Batch) -> None:
@@ -166,7 +166,7 @@ class Follow:
         if current is not self._instances.current:
             return  # the instance that sent the request has ended
         self._tally.events_repaired += len(missing.payloads)
-        progress = current.view.caught_up(missing)
+        progress = current.view.apply_repair(missing)
         if missing.payloads:
             _log.info(
                 "fetched events that were missing",

@@ -56,18 +56,18 @@ class TokenLookup:
 
     @property
     def instance(self) -> bytes:
-        """The id of the current instance."""
+        """Return the id of the current instance."""
         return self._instances.current.instance
 
     @property
     def as_of(self) -> int:
-        """The position that the instance has applied; 0 before its first lease."""
+        """Return the position that the instance has applied; 0 before its first lease."""
         applied = self._instances.current.view.applied
         return 0 if applied is None else applied.seq
 
     @property
     def refused(self) -> str | None:
-        """The reason why the instance is refused another lease, or None."""
+        """Return the reason why the instance is refused another lease, or None."""
         return self._instances.current.refused
 
     def lease_left_ns(self) -> int:

@@ -198,7 +198,7 @@ class World:
             authority_us=authority_us,
             payloads=(),
         )
-        progress = self.view.renewed(
+        progress = self.view.accept_lease(
             reply, carried=None, sent_ns=sent_ns, received_ns=sent_ns + took_ns
         )
         assert progress == Current()

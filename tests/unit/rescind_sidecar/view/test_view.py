@@ -48,7 +48,9 @@ class World:
         )
 
     def renew(self, reply: heartbeat.Reply, *, carried: Position | None = None) -> Progress:
-        return self.view.renewed(reply, carried=carried, sent_ns=NS_PER_S, received_ns=NS_PER_S)
+        return self.view.accept_lease(
+            reply, carried=carried, sent_ns=NS_PER_S, received_ns=NS_PER_S
+        )
 
     def state(self) -> object:
         return bytes(self.words), self.view.applied, self.view.leases.ends_ns
@@ -70,7 +72,7 @@ def test_nothing_is_known_or_filled_before_the_first_lease() -> None:
     assert not world.view.leased(0)
     before = world.state()
     batch = events.Batch(EPOCH, 1, bytes(32), bytes(32), False, tuple(world.ledger.payloads))
-    assert world.view.pushed(batch) == Current()
+    assert world.view.apply_push(batch) == Current()
     assert world.state() == before
 
 
@@ -111,7 +113,7 @@ def test_a_lease_of_another_history_ends_the_instance_when_its_position_is_reach
     assert isinstance(world.renew(world.reply(Position(EPOCH, event, bytes(32)))), Behind)
     world.ledger.commit("suspend", ("tenant:a",))
     missing = heartbeat.Events(EPOCH, world.ledger.after(event - 1, most=1))
-    assert isinstance(world.view.caught_up(missing), Diverged)
+    assert isinstance(world.view.apply_repair(missing), Diverged)
 
 
 @pytest.mark.parametrize("bad", [b"", b"garbage", events.encode(messages.EVENT)])
@@ -119,14 +121,14 @@ def test_one_bad_event_refuses_all_of_them_and_changes_nothing(world: World, bad
     before, seq = world.state(), world.ledger.top.seq
     world.ledger.commit("suspend", ("tenant:a",))
     payloads = (*world.ledger.after(seq, most=1), bad)
-    assert isinstance(world.view.caught_up(heartbeat.Events(EPOCH, payloads)), RefusedMessage)
+    assert isinstance(world.view.apply_repair(heartbeat.Events(EPOCH, payloads)), RefusedMessage)
     assert isinstance(world.renew(world.reply(world.ledger.top, payloads)), RefusedMessage)
     assert world.state() == before
 
 
 def test_events_of_another_epoch_are_refused_and_change_nothing(world: World) -> None:
     before = world.state()
-    assert isinstance(world.view.caught_up(heartbeat.Events(EPOCH + 1, ())), RefusedMessage)
+    assert isinstance(world.view.apply_repair(heartbeat.Events(EPOCH + 1, ())), RefusedMessage)
     assert world.state() == before
 
 
@@ -138,7 +140,7 @@ def test_an_unknown_handle_with_an_unknown_effect_is_a_hit(world: World) -> None
     stamps, seq = world.view.table.stamps(held.slots), world.ledger.top.seq
     world.ledger.commit("banish", ("planet:mars",))
     missing = heartbeat.Events(EPOCH, world.ledger.after(seq, most=1))
-    assert world.view.caught_up(missing) == Current()
+    assert world.view.apply_repair(missing) == Current()
     assert world.view.find(token.token_hash) is None
     assert world.view.fill(token.token_hash, payload) == Stale()
     assert world.view.table.stamps(held.slots) != stamps
@@ -162,7 +164,7 @@ def test_a_slow_fill_does_not_resurrect_a_revoked_token(world: World) -> None:
     seq = world.ledger.top.seq
     world.ledger.commit("revoke", ("tenant:a",))
     missing = heartbeat.Events(EPOCH, world.ledger.after(seq, most=1))
-    assert world.view.caught_up(missing) == Current()
+    assert world.view.apply_repair(missing) == Current()
     assert world.view.fill(world.token.token_hash, slow) == Stale()
     fresh = messages.unsigned_record(world.ledger.record(world.token))
     held = world.view.fill(world.token.token_hash, fresh)

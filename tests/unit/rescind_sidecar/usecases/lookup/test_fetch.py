@@ -81,7 +81,7 @@ class World:
         """Go there in time, and renew the lease."""
         self.clock.now_ns = now_ns = (2 + second) * 10**9
         at_us = now_us() + second * SECOND_US
-        self.view.renewed(
+        self.view.accept_lease(
             heartbeat.Reply(bytes(16), bytes(16), self.link.position, 10_000, at_us, ()),
             carried=None,
             sent_ns=now_ns - 10**9,
@@ -89,7 +89,7 @@ class World:
         )
 
     def revoke(self, *selector: str) -> None:
-        self.view.pushed(events.decode_batch(self.link.revoke(*selector)))
+        self.view.apply_push(events.decode_batch(self.link.revoke(*selector)))
 
     async def get(
         self, token: str, *, source: LookupSource = ONE, past_redis: bool = False
