@@ -10,7 +10,7 @@ from pydantic_core import PydanticUndefined
 from rescind_authority.settings import AuthoritySettings
 from rescind_runtime import settings
 from rescind_runtime.settings import RuntimeSettings, SettingsError
-from rescind_sidecar.http.__main__ import WorkerSettings
+from rescind_sidecar.http.__main__ import HttpWorkerSettings
 from rescind_sidecar.settings import SidecarSettings
 
 NEEDED = {
@@ -19,7 +19,11 @@ NEEDED = {
     "RESCIND_POSTGRES_DSN": "postgresql://localhost/db",
     "RESCIND_SOCKET": "/run/x.sock",
 }
-CLASSES: tuple[type[RuntimeSettings], ...] = (AuthoritySettings, SidecarSettings, WorkerSettings)
+CLASSES: tuple[type[RuntimeSettings], ...] = (
+    AuthoritySettings,
+    SidecarSettings,
+    HttpWorkerSettings,
+)
 DEFAULTS = [
     (each, name, field.default)
     for each in CLASSES
@@ -83,7 +87,7 @@ def test_a_worker_gets_the_settings_of_its_sidecar(monkeypatch: pytest.MonkeyPat
     assert (told["RESCIND_STALE_STATUS"], "RESCIND_CREDENTIAL" in told) == ("401", False)
     for variable, text in told.items():
         monkeypatch.setenv(variable, text)
-    worker = WorkerSettings.load()
+    worker = HttpWorkerSettings.load()
     assert worker.resource_metadata == "https://mcp.example.com/.well-known/x"
     assert (worker.stale_status, worker.services) == (401, ("mail", "https://mcp.example.com"))
     assert (worker.introspect, worker.introspect_exp) == ("loopback", True)

@@ -6,54 +6,41 @@ the table, and sends look-ups over the Unix socket. A worker ends when its paren
 """
 
 import asyncio
-import contextlib
 import gc
 import os
 import socket
 import sys
 from pathlib import Path
 
-from rescind.client.verifier import Verifier
-from rescind.errors import UnreachableError
 from rescind_runtime import ready_line, supervise
 from rescind_runtime.net.certificates import ReloadingCertificate
 from rescind_runtime.net.tls_protocol import Secured
-from rescind_runtime.settings import RuntimeSettings
 from rescind_runtime.supervise import Stop
+from rescind_sidecar.data_plane import attachment
+from rescind_sidecar.data_plane.attachment import WorkerSettings
 from rescind_sidecar.http.http1_connection import Listener
 from rescind_sidecar.http.operations_relay import Relay
 from rescind_sidecar.http.routes import WITH_BODY, DataPlane
-from rescind_sidecar.settings import IntrospectionCallers, parts
+from rescind_sidecar.settings import IntrospectionCallers
 
-_ATTACH_ATTEMPTS = 20
-_TIMEOUT_S = 1.0
 _FINISH_S = 1.0
 
 
-class WorkerSettings(RuntimeSettings):
-    """The settings that the sidecar passes to its workers."""
+class HttpWorkerSettings(WorkerSettings):
+    """The settings that the sidecar passes to its HTTP workers."""
 
-    socket: Path
-    stale_status: int = 503
     address_header: str | None = None
-    audiences: str | None = None
-    resource_metadata: str | None = None
     introspect: IntrospectionCallers = IntrospectionCallers.CLIENT
     introspect_exp: bool = False
     http_ca_file: Path | None = None
     http_cert_file: Path | None = None
     http_key_file: Path | None = None
 
-    @property
-    def services(self) -> tuple[str, ...]:
-        """Return the services that `audience=` may name, besides the sidecar's own."""
-        return parts(self.audiences)
-
 
 async def _main(stop: Stop) -> None:
     descriptor, operations = sys.argv[1:]
-    settings = WorkerSettings.load()
-    verifier = await asyncio.to_thread(_attach, settings.socket)
+    settings = HttpWorkerSettings.load()
+    verifier = await attachment.attach(settings.socket)
     application = DataPlane(
         verifier,
         Relay(bytes.fromhex(operations)),
@@ -85,14 +72,6 @@ async def _main(stop: Stop) -> None:
         for job in jobs:
             job.cancel()
     verifier.close()
-
-
-def _attach(path: Path) -> Verifier:
-    """Connect to the sidecar, whose greeting may be late while it starts."""
-    for _ in range(_ATTACH_ATTEMPTS - 1):
-        with contextlib.suppress(UnreachableError):
-            return Verifier.attach(path, timeout_s=_TIMEOUT_S)
-    return Verifier.attach(path, timeout_s=_TIMEOUT_S)
 
 
 if __name__ == "__main__":

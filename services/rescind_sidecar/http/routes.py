@@ -3,9 +3,10 @@
 from collections.abc import Collection
 
 from rescind.client.verifier import Verifier
+from rescind_sidecar.data_plane.forward_auth import ForwardAuth
 from rescind_sidecar.http import check, forward_auth, health, introspection
 from rescind_sidecar.http.check import CheckEndpoint
-from rescind_sidecar.http.forward_auth import ForwardAuth
+from rescind_sidecar.http.forward_auth import VerifyEndpoint
 from rescind_sidecar.http.http1_connection import Pending
 from rescind_sidecar.http.introspection import IntrospectionEndpoint
 from rescind_sidecar.http.messages import NOT_FOUND, HttpRequest, HttpResponse
@@ -32,13 +33,13 @@ class DataPlane:
         introspection_on_loopback: bool = False,
         introspection_exp: bool = False,
     ) -> None:
-        self._forward_auth = ForwardAuth(
+        decision = ForwardAuth(
             verifier,
             stale_status=stale_status,
-            address_header=address_header,
             audiences=audiences,
             resource_metadata=resource_metadata,
         )
+        self._verify = VerifyEndpoint(decision, address_header=address_header)
         self._check = CheckEndpoint(verifier)
         self._introspection = IntrospectionEndpoint(
             verifier, loopback=introspection_on_loopback, with_exp=introspection_exp
@@ -50,7 +51,7 @@ class DataPlane:
         path = request.path
         # A prefix of the undecoded path: no text after `/verify/` leads to another endpoint.
         if path == forward_auth.PATH or path.startswith(_BELOW):
-            return self._forward_auth(request)
+            return self._verify(request)
         if path == check.PATH:
             return self._check(request)
         if path == introspection.PATH:

@@ -11,18 +11,23 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
 
+import structlog
+
 from rescind.client.tls import TlsFiles
 from rescind_runtime.net import listen
 from rescind_runtime.net.certificates import ReloadingCertificate
 from rescind_runtime.net.tls_protocol import Secured
-from rescind_sidecar.http import workers
+from rescind_runtime.processes.child_process import Child
+from rescind_sidecar.data_plane import workers
+from rescind_sidecar.data_plane.workers import Workers
 from rescind_sidecar.http.health import Operations
 from rescind_sidecar.http.http1_connection import Listener
-from rescind_sidecar.http.workers import Workers
 from rescind_sidecar.stats.counters import Counters
 
 _FINISH_S = 1.0
 _NO_FILES = TlsFiles("http")
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +66,27 @@ async def serving(
                 yield Served(url, None)
             return
         with _listen_unnamed() as operations_socket:
-            program = workers.program(
-                listening=bound,
-                operations=cast("bytes", operations_socket.getsockname()),
+            # The workers share the sidecar's socket instead of binding one each. So a call that
+            # arrives while a worker restarts waits in the backlog, and is not lost.
+            operations_address = cast("bytes", operations_socket.getsockname())
+            program = workers.build_program(
+                name="the HTTP worker",
+                module="rescind_sidecar.http",
+                arguments=(str(bound.fileno()), operations_address.hex()),
                 environment=environment,
+                inherited=(bound.fileno(),),
             )
-            pool = Workers(program, number=number, tally=tally)
+
+            def count_death(child: Child) -> None:
+                tally.http_workers_restarted += 1
+                _log.error(
+                    "a worker of the HTTP data plane died and is started again",
+                    action="http.worker_died",
+                    pid=child.pid,
+                    how=str(child.failure()),
+                )
+
+            pool = Workers(program, number=number, on_death=count_death)
             async with _serve_operations(operations, operations_socket.dup()), pool.running():
                 yield Served(url, pool)
 

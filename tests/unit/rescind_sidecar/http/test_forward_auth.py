@@ -8,7 +8,7 @@ from tests.unit.rescind_sidecar.http.conftest import plane
 
 from rescind.core.scopes import MAX_REPORTED_BYTES
 from rescind.testing import FakeVerifier
-from rescind_sidecar.http import forward_auth
+from rescind_sidecar.data_plane import record_headers
 from rescind_sidecar.http.messages import HttpRequest, HttpResponse
 
 
@@ -313,20 +313,20 @@ async def test_removed_scopes_are_shown_in_bounded_space_and_never_understated(
 async def test_cached_answers_are_bounded_by_number_and_bytes(
     port: int, verifier: FakeVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forward_auth, "_MAX_CACHED", 20)
-    monkeypatch.setattr(forward_auth, "_CACHE_BYTES", 30_000)
+    monkeypatch.setattr(record_headers, "MAX_CACHED", 20)
+    monkeypatch.setattr(record_headers, "CACHE_BYTES", 30_000)
     thin = [verifier.issue() for _ in range(30)]
     fat = [verifier.issue(scopes={f"{n}:{'s' * 120}" for n in range(60)}) for _ in range(30)]
-    asked = plane(verifier)._forward_auth
+    asked = plane(verifier)._verify
     for most, issued in ((20, thin), (4, fat), (20, thin)):
         for each in issued:
             headers = [(b"authorization", f"Bearer {each.token}".encode())]
             reply = asked(HttpRequest("GET", "/verify", b"", headers))
             assert isinstance(reply, HttpResponse)
             assert reply.status == 200
-        sizes = [len(told) for told in asked._cached.values()]
+        sizes = [len(told) for told in asked._headers._cached.values()]
         assert 0 < len(sizes) <= most
-        assert sum(sizes) == asked._cached_bytes <= 30_000
+        assert sum(sizes) == asked._headers._cached_bytes <= 30_000
 
 
 async def test_without_a_lease_the_status_is_503_or_that_of_the_setting(

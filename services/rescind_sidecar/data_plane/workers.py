@@ -1,16 +1,12 @@
 """The workers of the data plane: their start, supervision, restart and stop."""
 
 import asyncio
-import socket
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import structlog
-
 from rescind_runtime.processes.child_process import Child, Program
-from rescind_sidecar.stats.counters import Counters
 
 _READY_DEADLINE_S = 30.0
 _STOP_DEADLINE_S = 2.0
@@ -18,20 +14,14 @@ _FIRST_PAUSE_S = 0.05
 _MAX_PAUSE_S = 5.0
 _STEADY_S = 10.0
 
-_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
-
 
 class Workers:
-    """Keep a number of workers at one listening socket.
+    """Keep a number of workers of one program. `on_death` is called for each that died."""
 
-    The workers share the sidecar's socket instead of binding one each: a call that arrives while a
-    worker restarts waits in the backlog. With a socket of its own, the call would be lost.
-    """
-
-    def __init__(self, program: Program, *, number: int, tally: Counters) -> None:
+    def __init__(self, program: Program, *, number: int, on_death: Callable[[Child], None]) -> None:
         self._program = program
         self._number = number
-        self._tally = tally
+        self._on_death = on_death
         self._children: list[Child] = []
 
     @property
@@ -68,13 +58,7 @@ class Workers:
             began_s = loop.time()
             child = self._children[index]
             await child.wait_ended()
-            self._tally.http_workers_restarted += 1
-            _log.error(
-                "a worker of the HTTP data plane died and is started again",
-                action="http.worker_died",
-                pid=child.pid,
-                how=str(child.failure()),
-            )
+            self._on_death(child)
             await child.stop()
             steady = loop.time() - began_s > _STEADY_S
             pause_s = _FIRST_PAUSE_S if steady else min(pause_s * 2, _MAX_PAUSE_S)
@@ -88,27 +72,21 @@ class Workers:
             await child.stop(deadline_s=_STOP_DEADLINE_S)
 
 
-def program(
-    *, listening: socket.socket, operations: bytes, environment: Mapping[str, str]
+def build_program(
+    *,
+    name: str,
+    module: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    inherited: tuple[int, ...] = (),
 ) -> Program:
-    """Return the program of a worker.
-
-    `operations` is the address at which the sidecar answers the operator's requests.
-    """
-    descriptor = listening.fileno()
+    """Return the program of a worker: a module of the sidecar, with its arguments."""
     return Program(
-        name="the HTTP worker",
-        command=[
-            sys.executable,
-            "-P",
-            "-m",
-            "rescind_sidecar.http",
-            str(descriptor),
-            operations.hex(),
-        ],
+        name=name,
+        command=[sys.executable, "-P", "-m", module, *arguments],
         directory=Path.cwd(),
         log=None,
         environment=environment,
-        inherited=(descriptor,),
+        inherited=inherited,
         announces=True,
     )
