@@ -63,6 +63,7 @@ def index(folder: Path) -> Iterator[str]:
     )
     chapters = {
         "Start": ["README", "docs/README", *(f"docs/{name}" for name in GUIDES)],
+        "Integrate": _below(folder, "docs/integrations"),
         "Operate": _below(folder, "deploy"),
         "Reference": [f"reference/{name}" for name in REFERENCE],
         "Proof": [f"docs/{name}" for name in PROOF] + _below(folder, "docs/decisions"),

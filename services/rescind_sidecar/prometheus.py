@@ -41,6 +41,7 @@ COUNTERS = {
     "looks_over_budget": "Look-ups refused because their source had used up its budget.",
     "connections_refused": "Connections of workloads refused, because there were too many.",
     "http_workers_restarted": "Workers of the HTTP data plane that died and were started again.",
+    "grpc_workers_restarted": "Workers of gRPC that died and were started again.",
     "uses_reported": "Tokens reported to the authority as used.",
     "uses_lost": "Tokens whose use was not reported.",
     "link_changes": "Changes of the link from NATS to HTTP, or back.",

@@ -22,6 +22,11 @@ from rescind_runtime import links
 from rescind_runtime.settings import PREFIX, LinkedSettings, Seconds, environment, is_host
 from rescind_sidecar.view.record_cache import CAPACITY
 
+UNIX = "unix:"
+"""The beginning of an address that is a Unix socket."""
+
+_SOCKET_PATH = re.compile(r"/[!-~]{1,99}")  # longer ones do not fit into an address: unix(7)
+
 
 def _parse_number(text: object) -> object:
     """Return the number for a text from the environment, which contains only texts."""
@@ -44,6 +49,10 @@ class SidecarSettings(LinkedSettings):
     http_workers: Annotated[int, Field(ge=0, le=64)] = (
         1  # 0: no data plane, only /readyz and the like
     )
+    grpc: str | None = None  # host:port or unix:/PATH, for Envoy's ext_authz over gRPC
+    grpc_ca_file: Path | None = None  # of clients: if set, each needs a certificate
+    grpc_cert_file: Path | None = None
+    grpc_key_file: Path | None = None
     url: str | None = None  # of the authorities, separated by commas; used while NATS fails
     authority_ca_file: Path | None = None
     authority_cert_file: Path | None = None
@@ -86,6 +95,14 @@ class SidecarSettings(LinkedSettings):
     def _check_metadata(cls, url: str | None) -> str | None:
         return bearer.metadata_url(url)
 
+    @field_validator("grpc")
+    @classmethod
+    def _check_grpc(cls, address: str | None) -> str | None:
+        scheme, _, path = (address or "").partition(":")
+        if scheme == "unix" and not _SOCKET_PATH.fullmatch(path):
+            raise ValueError("expected HOST:PORT, or unix: and an absolute path of 100 bytes")
+        return address
+
     @field_validator("introspect")
     @classmethod
     def _check_introspect(
@@ -120,6 +137,8 @@ class SidecarSettings(LinkedSettings):
         """Raise PlaintextError or TlsError for a link whose settings are not safe to use."""
         super().require_safe()
         links.require_safe_authority(self.authorities, self.plaintext)
+        if self.grpc is not None and not self.grpc.startswith(UNIX):
+            links.require_safe_listener(self.grpc, self.files("grpc"), self.plaintext)
 
     @property
     def verifier_labels(self) -> frozenset[tuple[str, str]]:
@@ -137,7 +156,7 @@ class SidecarSettings(LinkedSettings):
         return self.socket or default_socket_path(self.service)
 
     def for_workers(self) -> dict[str, str]:
-        """Return the environment of an HTTP worker: only the settings that it needs, no secret."""
+        """Return the environment of a worker: only the settings that it needs, no secret."""
         inherited = {
             name: text for name, text in environment().items() if not name.startswith(PREFIX)
         }
@@ -160,6 +179,9 @@ class SidecarSettings(LinkedSettings):
                     ("HTTP_CA_FILE", _to_absolute(self.http_ca_file)),
                     ("HTTP_CERT_FILE", _to_absolute(self.http_cert_file)),
                     ("HTTP_KEY_FILE", _to_absolute(self.http_key_file)),
+                    ("GRPC_CA_FILE", _to_absolute(self.grpc_ca_file)),
+                    ("GRPC_CERT_FILE", _to_absolute(self.grpc_cert_file)),
+                    ("GRPC_KEY_FILE", _to_absolute(self.grpc_key_file)),
                 )
                 if text
             }

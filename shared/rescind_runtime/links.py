@@ -16,6 +16,9 @@ from rescind.client.tls import PlaintextError, TlsError, TlsFiles
 
 _NATS, _REDIS, _POSTGRES = map(TlsFiles, ("nats", "redis", "postgres"))  # no file is set
 
+LISTENERS = ("grpc", "http")
+"""The links at which a process of ours is the server."""
+
 _CHECKED = {"verify-full", "verify-ca"}
 _MODES = {"disable", "allow", "prefer", "require"} | _CHECKED
 # Parameters that the driver applies itself, but ignores once it is given a context.
@@ -192,19 +195,20 @@ def require_safe_authority(urls: Sequence[str], plaintext: Collection[str]) -> N
 
 
 def require_safe_listener(address: str, files: TlsFiles, plaintext: Collection[str]) -> None:
-    """Raise PlaintextError if HTTP would be served beyond this machine in clear text.
+    """Raise PlaintextError if a listener would serve beyond this machine in clear text.
 
-    An address of all interfaces counts as beyond this machine.
+    An address of all interfaces counts as beyond this machine. `files` names the link: http, grpc.
     """
-    if files or "http" in plaintext:
+    if files or files.link in plaintext:
         return
     host, colon, _ = address.rpartition(":")
     if colon and not tls.local(host.strip("[]")):  # an invalid address is refused later
+        variable = f"RESCIND_{files.link.upper()}"
         raise PlaintextError(
-            f"RESCIND_HTTP: {address} would be served in clear text beyond this machine. Set "
-            "RESCIND_HTTP_CERT_FILE and RESCIND_HTTP_KEY_FILE; or listen at 127.0.0.1, behind a "
+            f"{variable}: {address} would be served in clear text beyond this machine. Set "
+            f"{variable}_CERT_FILE and {variable}_KEY_FILE; or listen at 127.0.0.1, behind a "
             "proxy of this host that ends TLS; or, where the network between is trusted, name the "
-            f"link: {tls.ALLOW_PLAINTEXT}=http"
+            f"link: {tls.ALLOW_PLAINTEXT}={files.link}"
         )
 
 

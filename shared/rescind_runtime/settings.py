@@ -163,7 +163,7 @@ class RuntimeSettings(BaseSettings):
         """Raise PlaintextError or TlsError for a link whose settings are unsafe."""
         for link in tls.LINKS:
             if files := self.files(link):
-                _ = files.server() if link == "http" else files.client()
+                _ = files.server() if link in links.LISTENERS else files.client()
 
     @model_validator(mode="after")
     def _check_links(self) -> Self:

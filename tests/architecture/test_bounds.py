@@ -34,7 +34,9 @@ from rescind_cli.output import receipt_progress
 from rescind_runtime.crypto import trust
 from rescind_runtime.net import connection_limits, http_server, nats_connection
 from rescind_runtime.net.connection_limits import Limits
-from rescind_sidecar.http import forward_auth, http1_connection
+from rescind_sidecar.data_plane import record_headers
+from rescind_sidecar.grpc import server as grpc_server
+from rescind_sidecar.http import http1_connection
 from rescind_sidecar.redis import record_cache as redis_records
 from rescind_sidecar.settings import SidecarSettings
 from rescind_sidecar.socket import server
@@ -97,9 +99,13 @@ FIGURES: dict[str, tuple[str, ...]] = {
     ),
     "head of an HTTP request": (size(http1_connection._HEAD_BYTES),),
     "removed patterns": (size(MAX_REPORTED_BYTES).replace("2 KiB", "2,048 bytes"),),
-    "answers that an HTTP worker": (
-        number(forward_auth._MAX_CACHED),
-        size(forward_auth._CACHE_BYTES),
+    "calls of a gRPC worker": (
+        number(grpc_server.MAX_CONCURRENT),
+        size(grpc_server.MAX_REQUEST_BYTES),
+    ),
+    "answers that a worker": (
+        number(record_headers.MAX_CACHED),
+        size(record_headers.CACHE_BYTES),
     ),
     "pushes to a workload": (f"{change_notifier._PAUSE_S * 1000:g} ms", "64 KiB"),
     "nonces that a heartbeat": (

@@ -55,6 +55,14 @@ def places() -> Iterator[tuple[type[RuntimeSettings], str, str]]:
                 values = [each.format(scheme=URLS[name]) for each in BAD_URLS]
             elif name == "http":
                 values = BAD_ADDRESSES
+            elif name == "grpc":
+                values = [
+                    *BAD_ADDRESSES,
+                    "unix:x",
+                    "unix:",
+                    "unix:/" + "a" * 100,
+                    "unix:/no/where/x",
+                ]
             elif Path in kinds and name.partition("_")[0] in LINKS:
                 values = [*BAD_PATHS[:2], "{tmp}/file"]  # they are read by one function
             elif Path in kinds and name != "data":

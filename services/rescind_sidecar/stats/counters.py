@@ -30,6 +30,7 @@ class Counters:
     looks_over_budget: int = 0
     connections_refused: int = 0
     http_workers_restarted: int = 0
+    grpc_workers_restarted: int = 0
     uses_reported: int = 0
     uses_lost: int = 0
     link_changes: int = 0

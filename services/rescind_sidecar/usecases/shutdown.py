@@ -1,8 +1,8 @@
 """The order in which a sidecar stops (design 7).
 
 After a release, no receipt waits for the instance. So it is sent only when no workload can get an
-answer from the instance any more: not over the socket or HTTP, and not from its table. If a step
-fails or is cancelled, the later steps are skipped: without a release, the leases lapse.
+answer from the instance any more: not over the socket, HTTP or gRPC, and not from its table. If a
+step fails or is cancelled, the later steps are skipped: without a release, the leases lapse.
 """
 
 from contextlib import AsyncExitStack
@@ -17,7 +17,7 @@ async def shut_down(
 ) -> None:
     """Stop answering, end the leases, release the instance and report uses, in this order.
 
-    `serving` holds the socket's server and the HTTP workers, which answer workloads. The report is
+    `serving` holds the socket's server and the workers, which answer workloads. The report is
     last because no receipt waits for it.
     """
     await serving.aclose()

@@ -16,6 +16,8 @@ from rescind_runtime.clock import SystemClock
 from rescind_runtime.crypto.trust import Trust
 from rescind_runtime.net import nats_client
 from rescind_runtime.supervise import Stop
+from rescind_sidecar.grpc import supervisor as grpc_plane
+from rescind_sidecar.grpc.supervisor import GrpcServed
 from rescind_sidecar.http import health
 from rescind_sidecar.http import supervisor as data_plane
 from rescind_sidecar.http.supervisor import Served
@@ -111,7 +113,7 @@ class Sidecar:
                 job.cancel()
 
     async def _serve(self, parts: Parts, tasks: asyncio.TaskGroup, serving: AsyncExitStack) -> None:
-        """Listen on the Unix socket and over HTTP, and start the announcement."""
+        """Listen on the Unix socket, over HTTP and gRPC, and start the announcement."""
         settings = self._settings
         server = self._build_socket_server(parts, tasks)
         await server.listen(settings.socket_path)
@@ -129,19 +131,29 @@ class Sidecar:
                 files=settings.files("http"),
             )
         )
+        grpc_served = await self._serve_grpc(parts, serving)
         instance = parts.instances.current.instance.hex()
         _log.info(
             "ready",
             action="ready",
             socket=str(settings.socket_path),
             http=served.url,
+            grpc=grpc_served and grpc_served.address,
             instance=instance,
         )
         # In a task of its own, because a stop must not wait for it.
         announcement = tasks.create_task(
-            _announce(self._build_announcement(served, instance), parts)
+            _announce(self._build_announcement(served, grpc_served, instance), parts)
         )
         serving.callback(announcement.cancel)
+
+    async def _serve_grpc(self, parts: Parts, serving: AsyncExitStack) -> GrpcServed | None:
+        settings = self._settings
+        if settings.grpc is None:
+            return None
+        return await serving.enter_async_context(
+            grpc_plane.serving(settings.grpc, environment=settings.for_workers(), tally=parts.tally)
+        )
 
     def _build_socket_server(self, parts: Parts, tasks: asyncio.TaskGroup) -> SocketServer:
         settings = self._settings
@@ -157,7 +169,9 @@ class Sidecar:
             boot=self._boot,
         )
 
-    def _build_announcement(self, served: Served, instance: str) -> Callable[..., None]:
+    def _build_announcement(
+        self, served: Served, grpc_served: GrpcServed | None, instance: str
+    ) -> Callable[..., None]:
         return partial(
             ready_line.announce,
             service=self._settings.service,
@@ -165,6 +179,8 @@ class Sidecar:
             socket=str(self._settings.socket_path),
             http=served.url,
             http_workers=served.pids,
+            grpc=grpc_served and grpc_served.address,
+            grpc_workers=grpc_served.pids if grpc_served else [],
             pid=os.getpid(),
         )
 

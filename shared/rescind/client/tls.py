@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rescind.errors import RescindError
 
-LINKS = ("authority", "http", "nats", "postgres", "redis")
+LINKS = ("authority", "grpc", "http", "nats", "postgres", "redis")
 """The links of an installation, as RESCIND_ALLOW_PLAINTEXT names them."""
 
 ALLOW_PLAINTEXT = "RESCIND_ALLOW_PLAINTEXT"

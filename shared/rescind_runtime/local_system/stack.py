@@ -35,6 +35,7 @@ _WITHHELD = (
     *("RESCIND_ADMIN_TOKEN", "RESCIND_TOKEN"),
     # The system serves on loopback only.
     *("RESCIND_HTTP_CA_FILE", "RESCIND_HTTP_CERT_FILE", "RESCIND_HTTP_KEY_FILE"),
+    *("RESCIND_GRPC_CA_FILE", "RESCIND_GRPC_CERT_FILE", "RESCIND_GRPC_KEY_FILE"),
 )
 
 _LINK_VARIABLE = re.compile(
@@ -74,6 +75,7 @@ class LocalSidecar:
     socket: str
     http: str
     pid: int
+    grpc: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,13 +178,16 @@ async def _sidecars(
 ) -> dict[LocalSidecar, Child]:
     """Start all sidecars, then wait for all of them: most of a start is importing."""
     processes: list[Child] = []
+    without_grpc = {name: text for name, text in environment.items() if name != "RESCIND_GRPC"}
     for service in plan.services:
+        # The user names one address for gRPC: the first sidecar serves there.
+        inherited = environment if service == plan.services[0] else without_grpc
         program = _python(
             place,
             "rescind_sidecar",
             name=f"sidecar-{service}",
             environment={
-                **plan.reach(service, environment),
+                **plan.reach(service, inherited),
                 "RESCIND_SERVICE": service,
                 "RESCIND_SOCKET": str(place.sockets / f"{service}.sock"),
                 "RESCIND_HTTP": "127.0.0.1:0",
@@ -322,7 +327,9 @@ def _sidecar(facts: Mapping[str, object]) -> LocalSidecar:
             "http": str(http),
             "pid": int(pid),
         }:
-            return LocalSidecar(service, instance, path, http, pid)
+            grpc = facts.get("grpc")
+            served = grpc if isinstance(grpc, str) else None
+            return LocalSidecar(service, instance, path, http, pid, served)
         case _:
             raise StackError(f"a sidecar's ready line lacks something: {dict(facts)}")
 

@@ -13,12 +13,15 @@ class AddressError(RescindError):
     """Raised for an address that cannot be listened at; the text names its setting."""
 
 
-def bind(address: str) -> socket.socket:
-    """Return a socket that listens at `host:port` (port 0: any). Raises AddressError."""
+def bind(address: str, *, setting: str = "RESCIND_HTTP") -> socket.socket:
+    """Return a socket that listens at `host:port` (port 0: any). Raises AddressError.
+
+    `setting` is the variable that the address is from.
+    """
     host, colon, port = address.rpartition(":")
     host = host.strip("[]")
     if not colon or not port.isdecimal():
-        raise AddressError(f"RESCIND_HTTP is {address!r}: expected host:port, 127.0.0.1:7473 say")
+        raise AddressError(f"{setting} is {address!r}: expected host:port, 127.0.0.1:7473 say")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # The protocol is named because asyncio sends small answers at once only on a socket that is
     # declared as TCP. Otherwise each answer waits 40 ms for the acknowledgement of its head.
@@ -31,7 +34,7 @@ def bind(address: str) -> socket.socket:
         bound.close()
         raise AddressError(
             f"cannot listen at {address}: {error}. Another process may have the port: "
-            "choose another with RESCIND_HTTP, or port 0 for any"
+            f"choose another with {setting}, or port 0 for any"
         ) from error
     return bound
 

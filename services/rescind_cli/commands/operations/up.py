@@ -94,12 +94,17 @@ def _summary(system: stack.System) -> str:
         ("postgres", _without_password(system.postgres)),
         ("nats", _without_password(system.nats)),
         ("redis", _without_password(system.redis)),
-        *((sidecar.service, f"{sidecar.socket}  {sidecar.http}") for sidecar in system.sidecars),
+        *((each.service, "  ".join(_places(each))) for each in system.sidecars),
         ("settings", str(system.directory / "env")),
     ]
     width = max(len(name) for name, _ in rows)
     lines = [f"  {name:<{width}}  {place}" for name, place in rows]
     return "\n".join([*lines, "ready: Ctrl-C stops all of it", ""])
+
+
+def _places(sidecar: stack.LocalSidecar) -> list[str]:
+    grpc = [] if sidecar.grpc is None else [f"grpc {sidecar.grpc}"]
+    return [sidecar.socket, sidecar.http, *grpc]
 
 
 def _without_password(url: str) -> str:

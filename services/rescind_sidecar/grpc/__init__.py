@@ -1,0 +1,1 @@
+"""The sidecar's gRPC: Envoy's external authorization, in a process of its own."""
