@@ -43,8 +43,8 @@ def bench(*, names: Sequence[str], quick: bool, plot: Path | None, as_json: bool
     """Measure rescind against its real alternatives, in the same run on this machine.
 
     The two sides of a row are measured in turns, so that other processes on this machine affect
-    both. The ratio compares their best rounds. Rows: check, events, sight, http, enforced, fleet,
-    apply, commit, leases, memory, hot; the default is all, which takes about ten minutes.
+    both. The ratio compares their best rounds. Rows: check, events, sight, http, grpc, enforced,
+    fleet, apply, commit, leases, memory, hot; the default is all, which takes about ten minutes.
     Everything runs in a temporary directory (TMPDIR), which is deleted afterwards. Row `hot` fills
     6 GB of it, except with --quick.
     """

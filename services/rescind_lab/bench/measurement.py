@@ -4,7 +4,9 @@ Other processes on the machine disturb a measurement. The sides are therefore me
 (A B A B …), and the best round of each side is compared with the best round of the other.
 """
 
+import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
 
 from rescind.core.times import NS_PER_US
 from rescind_lab.bench.samples import Samples, Unit
@@ -25,6 +27,12 @@ def measure_per_call_us(
     for argument in arguments:
         call(argument)
     return (clock.monotonic_raw_ns() - began_ns) / calls / NS_PER_US
+
+
+def read_cpu_s(pid: int) -> float:
+    """Return the CPU time of a process (proc(5): utime and stime, in clock ticks)."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def measure_in_turns(

@@ -9,6 +9,7 @@ from rescind_lab.bench.comparison import LineResult, Row, compare
 from rescind_lab.bench.rows import (
     check_under_load,
     enforcement,
+    external_authorization,
     first_check,
     forward_auth,
     hot_set,
@@ -29,6 +30,7 @@ ROWS = (
     check_under_load.ROW,
     first_check.ROW,
     forward_auth.ROW,
+    external_authorization.ROW,
     throughput.APPLY,
     throughput.COMMIT,
     memory.ROW,

@@ -2,12 +2,11 @@
 
 import asyncio
 import json
-import os
 import secrets
-from pathlib import Path
 
 from rescind.wire.heartbeat import INSTANCE_BYTES
 from rescind_lab.bench.comparison import Line, Measurement, Row, Statistic, Target
+from rescind_lab.bench.measurement import read_cpu_s
 from rescind_lab.bench.samples import Samples, Unit
 from rescind_lab.bench.system import BenchSystem
 from rescind_lab.errors import LabError
@@ -53,10 +52,10 @@ async def measure(bench: BenchSystem) -> dict[str, Measurement]:
         await asyncio.sleep(_HEARTBEAT_S + _WARM_UP_S)
         for _ in range(bench.choose(quick=1, full=5)):
             heartbeats = await _count_heartbeats(bench)
-            cpu_s, began_ns = _read_cpu_s(pid), clock.monotonic_raw_ns()
+            cpu_s, began_ns = read_cpu_s(pid), clock.monotonic_raw_ns()
             await asyncio.sleep(_ROUND_S)
             elapsed_s = (clock.monotonic_raw_ns() - began_ns) / 1e9
-            cores.append((_read_cpu_s(pid) - cpu_s) / elapsed_s)
+            cores.append((read_cpu_s(pid) - cpu_s) / elapsed_s)
             rates.append((await _count_heartbeats(bench) - heartbeats) / elapsed_s)
     if max(rates) < _MIN_SHARE * fleet / _HEARTBEAT_S:
         raise LabError(
@@ -80,12 +79,6 @@ async def _count_heartbeats(bench: BenchSystem) -> int:
     row = await bench.postgres.fetchrow(_COUNT_HEARTBEATS)
     assert row is not None  # noqa: S101 - an aggregate has a row
     return int(row["heartbeats"])
-
-
-def _read_cpu_s(pid: int) -> float:
-    """Return the CPU time of a process (proc(5): utime and stime, in clock ticks)."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 ROW = Row(
