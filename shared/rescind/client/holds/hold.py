@@ -52,17 +52,32 @@ class ThreadHold:
     `reason` is why the token is denied, and None until then.
     """
 
-    __slots__ = ("reason", "record", "revoked")
+    __slots__ = ("_action", "reason", "record", "revoked")
 
     def __init__(self, record: Record) -> None:
         self.record = record
         self.revoked = threading.Event()
         self.reason: Reason | None = None
+        self._action: Callable[[], object] | None = None
+
+    def call_when_denied(self, action: Callable[[], object]) -> None:
+        """Call an action as soon as the token is denied, or now if it is denied already.
+
+        The action replaces a former one. It runs in the thread that checks all holds, so it must
+        neither block nor raise, and it may be called more than once. Use it to wake a thread that
+        waits for something else than `revoked`, such as a socket.
+        """
+        # Write before the read; `end` does it in the other order. So at least one of them calls.
+        self._action = action
+        if self.revoked.is_set():
+            action()
 
     def end(self, reason: Reason) -> None:
         """Set `reason` and `revoked`, because the token is denied with this reason."""
         self.reason = reason
         self.revoked.set()
+        if self._action is not None:
+            self._action()
 
 
 class Hold:

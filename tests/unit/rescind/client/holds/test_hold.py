@@ -326,6 +326,20 @@ def test_a_thread_is_notified_and_may_continue(verifier: FakeVerifier, issued: I
     assert steps == ["agent:x", "revoked", "tidied up"]
 
 
+def test_an_action_is_called_when_a_thread_is_notified_or_at_once_after_that(
+    verifier: FakeVerifier, issued: Issued
+) -> None:
+    called: list[str] = []
+    with verifier.hold(issued.token) as held:
+        held.call_when_denied(lambda: called.append("replaced"))
+        held.call_when_denied(lambda: called.append("first"))
+        assert called == []
+        verifier.revoke("subject:agent:x")
+        assert called == ["first"]
+        held.call_when_denied(lambda: called.append("late"))
+        assert called == ["first", "late"]
+
+
 def test_a_hit_on_a_closed_event_loop_raises_nothing(
     verifier: FakeVerifier, issued: Issued
 ) -> None:
