@@ -139,7 +139,7 @@ def _build_refusal(
             ("content-type", "application/problem+json"),
             ("content-length", str(len(body))),
             ("cache-control", "no-store"),
-            ("x-rescind-reason", reason),
+            ("x-rescind-reason", reason.value),  # WSGI accepts no subclass of `str`
             *((("www-authenticate", challenge),) if challenge else ()),
             *((("retry-after", str(RETRY_AFTER_S)),) if retry else ()),
         ),
