@@ -30,10 +30,8 @@ With httptools, uvicorn treats the trailers of a chunked body as headers, which 
 
 from collections.abc import Awaitable, Callable, Collection
 
-from rescind.client.holds.hold import Hold
 from rescind.core.record import Record
-from rescind.core.verdict import Allowed, Denied, Reason
-from rescind.errors import DeniedError, UnreachableError
+from rescind.errors import DeniedError
 from rescind.integrations.asgi_call import (
     POLICY_VIOLATION,
     AsgiCall,
@@ -43,7 +41,7 @@ from rescind.integrations.asgi_call import (
     address_of,
 )
 from rescind.integrations.attachment import Attachment, Checking
-from rescind.wire import bearer
+from rescind.integrations.guard import Guard, Requirement
 from rescind.wire.bearer import Refusal
 
 __all__ = ["POLICY_VIOLATION", "Checking", "RescindMiddleware"]
@@ -67,7 +65,7 @@ class RescindMiddleware:
     def __init__(
         self,
         app: App,
-        verifier: Checking | None = None,
+        verifier: Checking | Attachment | None = None,
         *,
         require: Collection[str] = (),
         audience: str | None = None,
@@ -77,13 +75,14 @@ class RescindMiddleware:
         resource_metadata: str | None = None,
     ) -> None:
         self._app = app
-        self._attachment = Attachment(verifier)
-        self._require = bearer.required(require)
-        self._audience = audience
+        self._attachment = Attachment.of(verifier)
+        requirement = Requirement.parse(
+            require, audience=audience, resource_metadata=resource_metadata
+        )
+        self._guard = Guard(self._attachment, requirement)
         self._exempt = frozenset(exempt)
         self._hold = hold
         self._preflight = preflight
-        self._metadata = bearer.metadata_url(resource_metadata)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -92,47 +91,29 @@ class RescindMiddleware:
         elif scope["path"] in self._exempt or (self._preflight and _is_preflight(scope)):
             await self._app(scope, receive, send)
         else:
-            await self._guard(scope, receive, send)
+            serve = self._serve_held if self._hold else self._serve_checked
+            await serve(scope, receive, send)
 
-    async def _guard(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = AsgiCall(scope, receive, send)
-        token = bearer.find(scope["headers"])
-        if token is None:
-            await call.refuse(self._build_refusal(Reason.MISSING))
-            return
-        try:
-            verifier = await self._attachment.verifier()
-        except UnreachableError:
-            await call.refuse(self._build_refusal(Reason.UNAVAILABLE))
-            return
-        if self._hold:
-            await self._serve_held(scope, call, self._create_hold(verifier, token, scope))
-            return
-        match await verifier.acheck(
-            token, require=self._require, audience=self._audience, address=address_of(scope)
-        ):
-            case Allowed(record):
+    async def _serve_checked(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match await self._guard.acheck(scope["headers"], address_of(scope)):
+            case Refusal() as refusal:
+                await AsgiCall(scope, receive, send).refuse(refusal)
+            case record:
                 await self._app(_add_record(record, scope), receive, send)
-            case Denied(reason):
-                await call.refuse(self._build_refusal(reason))
 
-    async def _serve_held(self, scope: Scope, call: AsgiCall, holding: Hold) -> None:
+    async def _serve_held(self, scope: Scope, receive: Receive, send: Send) -> None:
+        call = AsgiCall(scope, receive, send)
+        holding = await self._guard.ahold(scope["headers"], address_of(scope))
+        if isinstance(holding, Refusal):
+            await call.refuse(holding)
+            return
         try:
             async with holding as record:
                 await self._app(_add_record(record, scope), call.receive, call.sending(holding))
         except (DeniedError, ExceptionGroup):
             if holding.reason is None:
                 raise  # the application's own
-            await call.cut(self._build_refusal(holding.reason))
-
-    def _create_hold(self, verifier: Checking, token: str, scope: Scope) -> Hold:
-        return verifier.hold(
-            token, require=self._require, audience=self._audience, address=address_of(scope)
-        )
-
-    def _build_refusal(self, reason: Reason) -> Refusal:
-        self._attachment.note(reason)
-        return bearer.refuse(reason, require=self._require, resource_metadata=self._metadata)
+            await call.cut(self._guard.refuse(holding.reason))
 
 
 def _is_preflight(scope: Scope) -> bool:

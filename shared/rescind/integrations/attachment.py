@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Collection
-from typing import Protocol
+from typing import Protocol, Self
 
 from rescind.client import clock
 from rescind.client.holds.hold import Hold
@@ -18,6 +19,17 @@ _log = logging.getLogger("rescind")
 
 class Checking(Protocol):
     """The interface of a Verifier and of the fake in `rescind.testing`."""
+
+    def check(
+        self,
+        token: str,
+        *,
+        require: Collection[str] = (),
+        audience: str | None = None,
+        address: str | None = None,
+    ) -> Verdict:
+        """Check one token for one call, in a thread."""
+        ...
 
     async def acheck(
         self,
@@ -77,36 +89,58 @@ class Attachment:
         self._given = verifier
         self._owned: Checking | None = None
         self._attaching = asyncio.Lock()
+        self._attaching_in_thread = threading.Lock()
+        self._failed_s = float("-inf")
         self._unready = Unready()
+
+    @classmethod
+    def of(cls, verifier: "Checking | Attachment | None") -> "Self | Attachment":
+        """Return an attachment unchanged, or a new one with a verifier."""
+        return verifier if isinstance(verifier, Attachment) else cls(verifier)
 
     async def verifier(self) -> Checking:
         """Return the verifier. Raises UnreachableError."""
-        if self._given is not None:
-            return self._given
-        async with self._attaching:
-            if self._owned is None:
-                # In a thread: a sidecar that hangs must not block the exempt paths.
-                try:
-                    self._owned = await asyncio.to_thread(Verifier.attach)
-                except UnreachableError as error:
-                    self._unready.note(Reason.UNAVAILABLE, str(error))
-                    raise
-            return self._owned
+        if (verifier := self._given or self._owned) is not None:
+            return verifier
+        async with self._attaching:  # one thread, although many calls may wait
+            # In a thread: a sidecar that hangs must not block the exempt paths.
+            return await asyncio.to_thread(self.attach)
+
+    def attach(self) -> Checking:
+        """Return the verifier, blocking this thread at the first call. Raises UnreachableError."""
+        if (verifier := self._given or self._owned) is not None:
+            return verifier
+        called_s = clock.monotonic_s()
+        with self._attaching_in_thread:
+            if (verifier := self._owned) is not None:
+                return verifier
+            if self._failed_s >= called_s:
+                # Calls that waited for a failed attempt would else wait for one after another.
+                raise UnreachableError("the sidecar did not answer another call a moment ago")
+            try:
+                self._owned = verifier = Verifier.attach()
+            except UnreachableError as error:
+                self._failed_s = clock.monotonic_s()
+                self._unready.note(Reason.UNAVAILABLE, str(error))
+                raise
+            return verifier
 
     def note(self, reason: Reason) -> None:
         """Log a denial that the sidecar causes, not the token."""
         self._unready.note(reason)
 
-    def closing(self, send: Send) -> Send:
-        """Return a `send` that closes an attached verifier when the application has shut down.
+    def close(self) -> None:
+        """Close an attached verifier. A verifier that was passed as an argument stays open."""
+        if self._owned is not None:
+            self._owned.close()
+            self._owned = None
 
-        A verifier that was passed as an argument stays open.
-        """
+    def closing(self, send: Send) -> Send:
+        """Return a `send` that closes an attached verifier when the application has shut down."""
 
         async def close_then_send(message: Message) -> None:
-            if message["type"].startswith("lifespan.shutdown.") and self._owned is not None:
-                self._owned.close()
-                self._owned = None
+            if message["type"].startswith("lifespan.shutdown."):
+                self.close()
             await send(message)
 
         return close_then_send
