@@ -21,13 +21,6 @@ import json
 from collections.abc import Collection
 from typing import Any, cast
 
-from fastapi import FastAPI, HTTPException, Request, WebSocketException
-from fastapi.openapi.models import HTTPBearer
-from fastapi.responses import Response
-from fastapi.security import SecurityScopes
-from fastapi.security.base import SecurityBase
-from starlette.requests import HTTPConnection
-
 from rescind.client.verifier import Verifier
 from rescind.core.record import Record
 from rescind.core.verdict import Allowed, Denied, Reason
@@ -35,8 +28,17 @@ from rescind.errors import UnreachableError
 from rescind.integrations.asgi import POLICY_VIOLATION, Checking
 from rescind.integrations.asgi_call import address_of
 from rescind.integrations.attachment import Unready
+from rescind.integrations.extras import needing
 from rescind.wire import bearer
 from rescind.wire.bearer import Refusal
+
+with needing("fastapi", "fastapi"):
+    from fastapi import FastAPI, HTTPException, Request, WebSocketException
+    from fastapi.openapi.models import HTTPBearer
+    from fastapi.responses import Response
+    from fastapi.security import SecurityScopes
+    from fastapi.security.base import SecurityBase
+    from starlette.requests import HTTPConnection
 
 _STATE = "rescind"
 _WRITTEN_BY_FASTAPI = frozenset({"content-type", "content-length"})
