@@ -24,9 +24,15 @@ MODULES = (
     "rescind",
     "rescind.errors",
     "rescind.client.admin",
+    "rescind.integrations.aiohttp",
     "rescind.integrations.asgi",
+    "rescind.integrations.django",
+    "rescind.integrations.drf",
     "rescind.integrations.fastapi",
+    "rescind.integrations.flask",
+    "rescind.integrations.litestar",
     "rescind.integrations.sessions",
+    "rescind.integrations.wsgi",
     "rescind.testing",
 )
 PROCESSES = {"The authority": AuthoritySettings, "A sidecar": SidecarSettings}

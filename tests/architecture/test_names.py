@@ -11,6 +11,7 @@ SHARED_NAMES = {
     "Clock": "the request for a clock, whose name test vectors pin, and the clock of this machine",
     "Issued": "the public answer of the admin client, and that of the fake in its place",
     "RevocationPage": "one answer of the HTTP API, as the authority writes and the client reads it",
+    "RescindMiddleware": "the same middleware, for applications of ASGI and of WSGI",
     "Row": "a line of a table: of Postgres, and of the benchmark's report",
     "TokenPage": "one answer of the HTTP API, as the authority writes and the client reads it",
     "WaitOptions": "a part of requests, as the client writes and the authority reads it",

@@ -1,20 +1,18 @@
 """A Django project in one file with asynchronous views: uvicorn app:application."""
 
 import asyncio
+import os
 
-from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import path
 
 from rescind.integrations.django import requires
 
-settings.configure(
-    ROOT_URLCONF=__name__,
-    ALLOWED_HOSTS=["*"],
-    MIDDLEWARE=["rescind.integrations.django.middleware"],
-    RESCIND={"REQUIRE": ["search:read"], "PREFLIGHT": True},
-)
+os.environ["DJANGO_SETTINGS_MODULE"] = ROOT_URLCONF = __name__
+ALLOWED_HOSTS = ["*"]
+MIDDLEWARE = ["rescind.integrations.django.middleware"]
+RESCIND = {"REQUIRE": ["search:read"], "PREFLIGHT": True}
 
 
 async def search(request):

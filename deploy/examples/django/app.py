@@ -1,20 +1,18 @@
 """A Django project in one file whose views need a token: gunicorn --threads 8 app:application."""
 
+import os
 import time
 
-from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import path
 
 from rescind.integrations.django import requires
 
-settings.configure(
-    ROOT_URLCONF=__name__,
-    ALLOWED_HOSTS=["*"],
-    MIDDLEWARE=["app.cors", "rescind.integrations.django.middleware"],
-    RESCIND={"REQUIRE": ["search:read"]},
-)
+os.environ["DJANGO_SETTINGS_MODULE"] = ROOT_URLCONF = __name__
+ALLOWED_HOSTS = ["*"]
+MIDDLEWARE = ["app.cors", "rescind.integrations.django.middleware"]
+RESCIND = {"REQUIRE": ["search:read"]}
 
 
 def cors(get_response):  # where django-cors-headers would be

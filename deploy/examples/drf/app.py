@@ -1,23 +1,21 @@
 """Django REST framework in one file, whose views need a token: gunicorn app:application."""
 
+import os
 import time
 
 import django
-from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import path
 
-settings.configure(
-    ROOT_URLCONF=__name__,
-    ALLOWED_HOSTS=["*"],
-    MIDDLEWARE=["app.cors"],
-    REST_FRAMEWORK={
-        "DEFAULT_AUTHENTICATION_CLASSES": ["rescind.integrations.drf.RescindAuthentication"],
-        "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-        "UNAUTHENTICATED_USER": None,  # without django.contrib.auth
-    },
-)
+os.environ["DJANGO_SETTINGS_MODULE"] = ROOT_URLCONF = __name__
+ALLOWED_HOSTS = ["*"]
+MIDDLEWARE = ["app.cors"]
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rescind.integrations.drf.RescindAuthentication"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "UNAUTHENTICATED_USER": None,  # without django.contrib.auth
+}
 django.setup()
 
 from rest_framework.response import Response
