@@ -96,7 +96,7 @@ def _place(path: Path) -> int:
     return len(_LONGEST_FIRST)
 
 
-_ONE_SYSTEM = ("tests/integration/cli/", "tests/integration/operations/")
+_ONE_SYSTEM = ("tests/integration/cli/", "tests/integration/node/", "tests/integration/operations/")
 """Folders whose modules share a system that `rescind up` started: one worker runs all of each."""
 
 

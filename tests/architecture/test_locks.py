@@ -1,5 +1,6 @@
 """The locks: every package that is installed, by its release and the hashes of its files."""
 
+import json
 import re
 import tomllib
 
@@ -43,3 +44,13 @@ def test_every_file_of_a_lock_has_a_hash_and_none_an_address(extra: str) -> None
 def test_the_tests_run_on_the_releases_that_are_deployed() -> None:
     deployed, tested = locked(LOCKS["all"]), locked(LOCKS["dev"])
     assert deployed.items() <= tested.items()
+
+
+def test_every_package_of_an_npm_lock_has_a_hash_and_none_an_address() -> None:
+    locks = list((ROOT / "deploy" / "examples").glob("*/package-lock.json"))
+    assert locks
+    for lock in locks:
+        packages = json.loads(lock.read_text())["packages"]
+        for name, package in packages.items():
+            assert not name or package["integrity"].startswith("sha512-"), name
+            assert "resolved" not in package, "npm config set omit-lockfile-registry-resolved true"

@@ -22,9 +22,10 @@ _LABEL = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 @cache
 def pages() -> tuple[Path, ...]:
-    """Return every Markdown file of the repository."""
+    """Return every Markdown file of the repository, without those of installed packages."""
     inside = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))
-    return tuple(sorted((*ROOT.glob("*.md"), *inside)))
+    own = (path for path in inside if "node_modules" not in path.parts)
+    return tuple(sorted((*ROOT.glob("*.md"), *own)))
 
 
 @cache
