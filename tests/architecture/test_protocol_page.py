@@ -1,5 +1,6 @@
 """The page on the protocol says what the code does."""
 
+import json
 import re
 from importlib import import_module
 from typing import Any, get_args
@@ -100,6 +101,20 @@ def test_the_reasons_and_their_statuses_are_those_of_the_code() -> None:
         assert int(status) == refusal.status, reason
         assert plain(told) == (error[1] if error else "none"), reason
         assert meaning
+
+
+def test_the_headers_and_the_body_of_a_refusal_are_those_of_the_code() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    rows = documents.table(PAGE, headed="header")
+    named = {plain(name).lower() for name, _ in rows}
+    values = " ".join(value for _, value in rows)
+    for reason in Reason:
+        headers = dict(bearer.refuse(reason, require={"c:d", "a:b"}).headers)
+        assert headers.keys() <= named | {"content-length"}, reason
+        for name in headers.keys() - {"x-rescind-reason", "content-length"}:
+            assert f"`{headers[name]}`" in values, reason
+    (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    assert json.loads(example) == json.loads(bearer.refuse(Reason.REVOKED).body)
 
 
 def test_the_effects_are_those_of_the_code() -> None:

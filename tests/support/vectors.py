@@ -3,6 +3,7 @@
 A vector is a fact of the format, so it changes only if the format is extended.
 """
 
+import dataclasses
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,12 +12,20 @@ from typing import get_args
 from nacl.signing import SigningKey
 from tests.support import messages
 
-from rescind.core import generation_table, handles, instance_mac, ledger, token_format
+from rescind.core import generation_table, handles, instance_mac, ledger, scopes, token_format
 from rescind.core.generation_table import Writer
 from rescind.core.handles import Selector
+from rescind.core.record import Record
 from rescind.core.revocation import Event
 from rescind.core.token_format import Kind
-from rescind.wire import enrolment, events, signed_envelope, socket_protocol, trust_statement
+from rescind.wire import (
+    enrolment,
+    events,
+    records,
+    signed_envelope,
+    socket_protocol,
+    trust_statement,
+)
 from rescind.wire.signed_envelope import SignedEnvelope
 from rescind.wire.trust_statement import Purpose
 
@@ -209,6 +218,77 @@ def _signed(key: SigningKey, purpose: Purpose, content: bytes) -> dict[str, str]
     }
 
 
+def record_vectors() -> object:
+    """Return records of one token: the envelope of each, its fields, and the scopes that are left.
+
+    The key is that of the signatures.
+    """
+    key = SigningKey(bytes(range(32)))
+    token_hash = token_format.digest(messages.TOKEN)
+
+    def sign(content: bytes) -> SignedEnvelope:
+        public = bytes(key.verify_key)
+        covered = trust_statement.signed_bytes(Purpose.RECORDS, content)
+        return SignedEnvelope(content, trust_statement.key_id(public), key.sign(covered).signature)
+
+    def vector(name: str, record: Record) -> dict[str, object]:
+        fields = {
+            each.name: getattr(record, each.name)
+            for each in dataclasses.fields(record)
+            if each.init
+        }
+        fields |= {"granted": sorted(record.granted), "audience": sorted(record.audience)}
+        fields |= {"conditions": asdict(record.conditions)}
+        fields |= {"restrictions": [asdict(each) for each in record.restrictions]}
+        return {
+            "name": name,
+            "fields": _plain(fields),
+            "scopes": sorted(record.scopes),
+            "envelope": records.encode(record, sign).hex(),
+        }
+
+    samples = {
+        "a record": messages.RECORD,
+        "without optional facts": messages.BARE_RECORD,
+        "narrowed": messages.NARROWED_RECORD,
+        "conditioned": messages.CONDITIONED_RECORD,
+        "ended": messages.ENDED_RECORD,
+    }
+    return {
+        "token": messages.TOKEN,
+        "records": [
+            vector(name, replace(record, token_hash=token_hash)) for name, record in samples.items()
+        ],
+    }
+
+
+def scope_vectors() -> object:
+    """Return which scopes are valid, what covers what, and what narrowings leave of a grant."""
+    patterns = ("tools:*", "tools:call", "tools:call/*", "tools:", "tools", "Tools:call", "*")
+    return {
+        "valid": [scopes.parse(each) for each in (*patterns, "a", "~!", "x" * 128)],
+        "invalid": ["", "a b", 'a"', "a\\", "é", "a\n", "a*", "*a", "a:*:b", "a**", "x" * 129],
+        "covers": [
+            {"pattern": pattern, "scope": scope, "covers": scopes.covers([pattern], scope)}
+            for pattern in patterns
+            for scope in patterns
+        ],
+        "remaining": [
+            {
+                "granted": granted,
+                "removed": removed,
+                "remaining": sorted(scopes.remaining(granted, removed)),
+            }
+            for granted, removed in (
+                (["files:read", "tools:*", "tools:call"], ["tools:call/x", "web:*"]),
+                (["tools:call/x"], ["tools:*"]),
+                (["*"], ["tools:call"]),
+                (["tools:call"], ["tools"]),
+            )
+        ],
+    }
+
+
 def mac_vectors() -> object:
     """Return an instance's id and secret, and the MAC of a message in each direction."""
     master, instance = bytes(range(32)), enrolment.instance_of(messages.PUBLIC)
@@ -252,6 +332,8 @@ def vectors() -> dict[str, str]:
         "events.json": event_vectors(),
         "signatures.json": signature_vectors(),
         "macs.json": mac_vectors(),
+        "records.json": record_vectors(),
+        "scopes.json": scope_vectors(),
     }
     return {
         name: json.dumps(content, indent=2, ensure_ascii=True) + "\n"
