@@ -96,8 +96,10 @@ def _place(path: Path) -> int:
     return len(_LONGEST_FIRST)
 
 
-_ONE_SYSTEM = ("tests/integration/cli/", "tests/integration/node/", "tests/integration/operations/")
-"""Folders whose modules share a system that `rescind up` started: one worker runs all of each."""
+_ONE_SYSTEM = tuple(
+    f"tests/integration/{name}/" for name in ("cli", "node", "operations", "proxies")
+)
+"""Folders whose modules share a running system: one worker runs all of each."""
 
 
 @pytest.hookimpl(optionalhook=True)  # only with xdist

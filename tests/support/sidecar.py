@@ -16,6 +16,7 @@ from tests.support.outcomes import in_time
 from rescind import Verifier
 from rescind.client.clock import boot_id
 from rescind.core import handles, instance_mac, ledger, public_ids, token_format
+from rescind.core.conditions import UNCONDITIONAL, Conditions
 from rescind.core.posture import STRICT, Posture
 from rescind.core.record import Record
 from rescind.core.revocation import Effect, Event, Restriction, Revocation, hits
@@ -266,6 +267,7 @@ class LedgerInMemory:
         audience: tuple[str, ...] = (),
         not_before_us: int = 0,
         expires_at_us: int | None = None,
+        conditions: Conditions = UNCONDITIONAL,
     ) -> str:
         token = token_format.mint(kind=kind, random=os.urandom(32), edge_key=EDGE_KEY).reveal()
         token_id = public_ids.make("tok", now_ms=now_us() // 1000, entropy=os.urandom(10))
@@ -291,6 +293,7 @@ class LedgerInMemory:
                 session=None,
                 labels=(),
             ),
+            conditions=conditions,
         )
         self._records[record.token_hash] = record
         return token
