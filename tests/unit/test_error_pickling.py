@@ -29,6 +29,7 @@ from rescind.integrations.fastapi import RefusedError
 from rescind.wire import bearer
 from rescind.wire.bearer import Refusal
 from rescind_authority import errors as of_the_authority
+from rescind_authority.usecases.oauth.registration import GrantType
 from rescind_runtime.processes.child_process import Program
 
 PACKAGES = (
@@ -51,6 +52,7 @@ SAMPLES: dict[object, object] = {
     Refusal: bearer.refuse(Reason.REVOKED),
     problems.FieldProblem: problems.FieldProblem("field", "detail"),
     of_the_authority.FieldError: of_the_authority.FieldError("field", "detail"),
+    GrantType: GrantType.CLIENT_CREDENTIALS,
     tuple[problems.FieldProblem, ...]: (problems.FieldProblem("field", "detail"),),
 }
 

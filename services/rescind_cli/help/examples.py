@@ -36,6 +36,13 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "tokens expire": ["rescind tokens expire $TOKEN_ID --reason 'the job is done'"],
     "subjects show": ["rescind subjects show agent:billing-bot --all"],
     "tree": ["rescind tree agent:billing-bot"],
+    "clients ls": ["rescind clients ls"],
+    "clients add": [
+        "rescind clients add billing --grant client_credentials --scope invoices:read > secret"
+    ],
+    "clients show": ["rescind clients show billing"],
+    "clients rotate": ["rescind clients rotate billing --overlap 1h > secret"],
+    "clients rm": ["rescind clients rm billing --yes"],
     "fleet": ["rescind fleet --ended"],
     "fleet evict": ["rescind fleet evict 3f9c1a2b --reason 'its host was stolen'"],
     "canary": ["rescind canary --once"],

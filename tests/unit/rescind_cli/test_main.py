@@ -41,7 +41,7 @@ def test_no_option_and_no_argument_takes_a_token() -> None:
 
 
 def test_every_command_that_answers_has_a_json_form() -> None:
-    groups = {"tokens", "subjects", "revocations", "recover", "keys", "ledger"}
+    groups = {"tokens", "clients", "subjects", "revocations", "recover", "keys", "ledger"}
     silent = groups | {"authority", "sidecar", "completion"}
     for name, command in commands():
         if name not in silent:

@@ -15,7 +15,7 @@ from rescind_authority.http.dependencies import (
     Reader,
     bind_key,
 )
-from rescind_authority.usecases.oauth.registration import SUBJECT, Grant
+from rescind_authority.usecases.oauth.registration import SUBJECT, GrantType
 from rescind_authority.usecases.oauth.registry import (
     AddCommand,
     ClientState,
@@ -38,7 +38,7 @@ class ClientRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     client_id: str = Field(description="Its id, of your choice.", examples=["billing"])
-    grants: list[Grant] = Field(default=[], description="The grant types that it may use.")
+    grants: list[GrantType] = Field(default=[], description="The grant types that it may use.")
     scopes: list[str] = Field(
         default=[],
         description="The scopes that its tokens may have. For exchanges alone, empty means those "
@@ -86,7 +86,7 @@ class ClientFacts(BaseModel):
 
     client_id: str
     subject: str = Field(description="The subject of its tokens: revoke or kill it by this name.")
-    grants: list[Grant]
+    grants: list[GrantType]
     scopes: list[str]
     audience: list[str]
     kind: Kind
@@ -201,7 +201,7 @@ async def rotate(
     key: IdempotencyKey,
     use_cases: InjectedUseCases,
 ) -> NewClientFacts:
-    """Give a client a new secret, or other keys. A revocation of `client:<id>` ends its tokens."""
+    """Replace a client's secret or keys. A revocation of `client:<id>` ends its tokens."""
     operation = f"POST /v1/clients/{client_id}/rotate"
     rotated = await use_cases.clients.rotate(
         client_id,

@@ -25,7 +25,7 @@ from rescind_authority.usecases.oauth.client_tokens import (
     require_audience,
     require_grant,
 )
-from rescind_authority.usecases.oauth.registration import Grant
+from rescind_authority.usecases.oauth.registration import GrantType
 from rescind_authority.usecases.tokens.delegate import DelegateCommand, Requester
 from rescind_authority.usecases.tokens.new_token import Minted, Repeated
 from rescind_authority.usecases.validation import MAX_TTL_S
@@ -59,7 +59,7 @@ async def exchange(
     client = None
     if sent.credentials is not None and not isinstance(sent.credentials, BearerToken):
         client = await authenticate(sent, request, use_cases)
-        require_grant(client, Grant.TOKEN_EXCHANGE)
+        require_grant(client, GrantType.TOKEN_EXCHANGE)
     address = address_of(request)
     holder = await use_cases.authoriser.holder(sent.values["subject_token"], address=address)
     request.state.caller = holder.name

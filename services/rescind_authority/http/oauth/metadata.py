@@ -8,7 +8,7 @@ from rescind_authority.errors import NoIssuerError
 from rescind_authority.http import problems
 from rescind_authority.http.oauth_errors import OAuthError
 from rescind_authority.usecases.oauth.key_sets import ALGORITHMS
-from rescind_authority.usecases.oauth.registration import Grant
+from rescind_authority.usecases.oauth.registration import GrantType
 
 router = APIRouter(tags=["oauth"])
 
@@ -38,7 +38,7 @@ async def metadata(request: Request) -> dict[str, Any]:
         "authorization_endpoint": f"{issuer}/oauth/authorize",
         "response_types_supported": ["none"],
         "token_endpoint": f"{issuer}/oauth/token",
-        "grant_types_supported": list(Grant),
+        "grant_types_supported": list(GrantType),
         "token_endpoint_auth_methods_supported": ["none", *_OF_CLIENTS],
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
         "introspection_endpoint": f"{issuer}/oauth/introspect",

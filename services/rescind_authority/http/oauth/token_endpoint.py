@@ -17,12 +17,12 @@ from rescind_authority.http.oauth.requests import (
 )
 from rescind_authority.http.oauth_errors import NO_STORE, OAuthError
 from rescind_authority.usecases.oauth.client_tokens import ClientTokenRequest
-from rescind_authority.usecases.oauth.registration import Grant
+from rescind_authority.usecases.oauth.registration import GrantType
 from rescind_authority.usecases.tokens.new_token import Minted, Repeated
 
 router = APIRouter(tags=["oauth"])
 
-_GRANTS = " or ".join(Grant)
+_GRANTS = " or ".join(GrantType)
 _PARAMETERS = {
     "grant_type": _GRANTS,
     "scope": "Scopes, with spaces between them. Left out: all that may be had.",
@@ -67,9 +67,9 @@ async def token(
     match sent.values.get("grant_type"):
         case None:
             raise OAuthError("invalid_request", f"send a grant_type: {_GRANTS}.")
-        case Grant.CLIENT_CREDENTIALS:
+        case GrantType.CLIENT_CREDENTIALS:
             return _respond(await _issue_to_client(sent, request, key=key, use_cases=use_cases))
-        case Grant.TOKEN_EXCHANGE:
+        case GrantType.TOKEN_EXCHANGE:
             outcome = await exchange(sent, request, key=key, use_cases=use_cases)
             return _respond(outcome, {"issued_token_type": ACCESS_TOKEN})
         case _:

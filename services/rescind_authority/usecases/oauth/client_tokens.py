@@ -10,7 +10,7 @@ from rescind_authority.errors import FieldError, UnauthenticatedError
 from rescind_authority.ports.ledger import IdempotentRequest
 from rescind_authority.usecases.access.change_budgets import Budgets, Cost
 from rescind_authority.usecases.oauth.authentication import AuthenticatedClient, InvalidClientError
-from rescind_authority.usecases.oauth.registration import Grant
+from rescind_authority.usecases.oauth.registration import GrantType
 from rescind_authority.usecases.tokens.issue import IssueCommand, Issuer
 from rescind_authority.usecases.tokens.new_token import Minted, Repeated
 
@@ -18,7 +18,7 @@ from rescind_authority.usecases.tokens.new_token import Minted, Repeated
 class GrantNotAllowedError(RescindError):
     """Raised when a client requests a grant that it is not registered for."""
 
-    def __init__(self, grant: Grant) -> None:
+    def __init__(self, grant: GrantType) -> None:
         super().__init__(f"this client is not registered for the grant {grant}.")
 
 
@@ -57,7 +57,7 @@ class ClientTokens:
         Raises GrantNotAllowedError, BeyondRegistrationError, TooManyChangesError, or the issuer's
         errors.
         """
-        require_grant(client, Grant.CLIENT_CREDENTIALS)
+        require_grant(client, GrantType.CLIENT_CREDENTIALS)
         registered = client.registration
         for scope in request.scopes:
             if not scopes.covers(registered.scopes, scope):
@@ -84,7 +84,7 @@ class ClientTokens:
             raise InvalidClientError(actor=error.actor) from None
 
 
-def require_grant(client: AuthenticatedClient, grant: Grant) -> None:
+def require_grant(client: AuthenticatedClient, grant: GrantType) -> None:
     """Raise GrantNotAllowedError unless a client is registered for a grant."""
     if grant not in client.registration.grants:
         raise GrantNotAllowedError(grant)

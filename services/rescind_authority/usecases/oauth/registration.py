@@ -18,7 +18,7 @@ SUBJECT = "client:"
 """The start of the subject of a client's credential, before its id."""
 
 
-class Grant(StrEnum):
+class GrantType(StrEnum):
     """The grant types that a client may use at the token endpoint."""
 
     CLIENT_CREDENTIALS = "client_credentials"
@@ -34,7 +34,7 @@ class Registration:
     `jwks`, a JWK set of public keys as JSON, authenticates by assertions, and has no secret.
     """
 
-    grants: tuple[Grant, ...]
+    grants: tuple[GrantType, ...]
     scopes: tuple[str, ...]
     audience: tuple[str, ...]
     kind: Kind
@@ -52,7 +52,7 @@ def decode(document: str) -> Registration:
     """Return the registration in a document that `covers` confirmed."""
     members: dict[str, Any] = json.loads(document)
     return Registration(
-        grants=tuple(Grant(each) for each in members["grants"]),
+        grants=tuple(GrantType(each) for each in members["grants"]),
         scopes=tuple(members["scopes"]),
         audience=tuple(members["audience"]),
         kind=Kind(members["kind"]),

@@ -23,7 +23,7 @@ from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer
 from rescind_authority.usecases.lookups.resolver import record_of
 from rescind_authority.usecases.oauth import key_sets, registration
-from rescind_authority.usecases.oauth.registration import LABEL, SUBJECT, Grant, Registration
+from rescind_authority.usecases.oauth.registration import LABEL, SUBJECT, GrantType, Registration
 from rescind_authority.usecases.tokens.issue import IssueCommand, Issuer
 from rescind_authority.usecases.tokens.new_token import Minted, Repeated
 from rescind_authority.usecases.tokens.rotate_and_expire import ExpireCommand, TokenChanger
@@ -42,7 +42,7 @@ class AddCommand:
     """A client that an administrator adds, before validation."""
 
     client_id: str
-    grants: Collection[Grant]
+    grants: Collection[GrantType]
     scopes: Collection[str]
     audience: Collection[str]
     kind: Kind
@@ -124,7 +124,7 @@ class ClientRegistry:
         actor: Actor,
         idempotency: IdempotentRequest,
     ) -> NewCredential:
-        """Give a client a new secret, or other keys. The old secret lives for the overlap.
+        """Replace a client's secret or keys. The old secret lives for the overlap.
 
         Raises NotFoundError, InvalidRequestError, ForbiddenError, or the issuer's errors.
         """
@@ -269,7 +269,7 @@ def _validate(command: AddCommand) -> Registration:
         field_errors.add("audience", f"{AUDIENCE} is the authority: name services")
     if not (command.grants or command.introspect):
         field_errors.add("grants", "expected a grant, or `introspect`")
-    if Grant.CLIENT_CREDENTIALS in command.grants and not scopes:
+    if GrantType.CLIENT_CREDENTIALS in command.grants and not scopes:
         field_errors.add("scopes", "expected the scopes that the client may request")
     if command.kind not in {Kind.SERVICE, Kind.AGENT}:
         field_errors.add("kind", "expected service or agent")

@@ -167,7 +167,7 @@ def rotate(
     jwks: Path | None,
     idempotency_key: str | None,
 ) -> None:
-    """Give a client a new secret, and print it once; or give it other keys.
+    """Create a new secret for a client, and print it once; or replace its keys.
 
     The client's tokens are not revoked. After a leak, also run `rescind revoke client:NAME`.
     """

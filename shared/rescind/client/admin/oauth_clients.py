@@ -56,6 +56,19 @@ class ClientDetails(TypedDict):
     """`active`, `ended` or `altered`."""
 
 
+class NewClientDocument(ClientDetails):
+    """The answer with a new credential."""
+
+    client_secret: str | None
+
+
+class ClientPage(TypedDict):
+    """A page of clients, and the cursor of the next one."""
+
+    clients: list[ClientDetails]
+    next: str | None
+
+
 class RemovedClient(TypedDict):
     """The revocations with which a client was removed."""
 
@@ -85,7 +98,7 @@ def add(client_id: str, registration: ClientRegistration, key: str | None) -> Ca
 def rotate(
     client_id: str, overlap: float, jwks: Mapping[str, object] | None, key: str | None
 ) -> Call[NewClient]:
-    """Give a client a new secret, or other keys."""
+    """Replace a client's secret or keys."""
     body: dict[str, object] = {"overlap": overlap} if jwks is None else {"jwks": jwks}
     return Call("POST", f"{_of(client_id)}/rotate", _read_new, body=body, key=key or new_key())
 

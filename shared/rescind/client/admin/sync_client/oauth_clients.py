@@ -49,7 +49,7 @@ class OAuthClientCalls(AuthorityConnection):
         jwks: Mapping[str, object] | None = None,
         idempotency_key: str | None = None,
     ) -> NewClient:
-        """Give an OAuth client a new secret, or other keys. Its tokens are not revoked.
+        """Replace the secret or the keys of an OAuth client. Its tokens are not revoked.
 
         Args:
             client_id: The client.

@@ -13,7 +13,7 @@ from tests.support.openapi import document
 
 from rescind import Reason
 from rescind.client import Admin, AsyncAdmin, AsyncBearer, Bearer
-from rescind.client.admin import calls, receipts, requests, responses
+from rescind.client.admin import calls, oauth_clients, receipts, requests, responses
 from rescind.client.admin.calls import Call, Issued, Page, Rotated
 from rescind.core.secret import Secret
 
@@ -53,6 +53,11 @@ CALLS: dict[str, Call[Any]] = {
     "term": calls.term(),
     "set_term": calls.set_term(1),
     "health": calls.health(),
+    "oauth_clients.add": oauth_clients.add("billing", {}, None),
+    "oauth_clients.rotate": oauth_clients.rotate("billing", 0, None, None),
+    "oauth_clients.remove": oauth_clients.remove("billing", "", None),
+    "oauth_clients.fetch": oauth_clients.fetch("billing"),
+    "oauth_clients.fetch_page": oauth_clients.fetch_page(None),
 }
 ENVELOPES = {
     Issued: responses.IssuedDocument,
@@ -60,6 +65,8 @@ ENVELOPES = {
     (Page, responses.TokenEntry): responses.TokenPage,
     (Page, responses.TreeNode): responses.NodePage,
     (Page, responses.RevocationDetails): responses.RevocationPage,
+    oauth_clients.NewClient: oauth_clients.NewClientDocument,
+    (Page, oauth_clients.ClientDetails): oauth_clients.ClientPage,
 }
 """The document of an answer that the client takes apart."""
 
@@ -76,9 +83,13 @@ class Difference:
 def builders() -> dict[str, Callable[..., Call[Any]]]:
     """Return each function that makes a call, by its name."""
     return {
-        name: function
-        for name, function in inspect.getmembers(calls, inspect.isfunction)
-        if not name.startswith("_") and get_origin(returned(function)) is Call
+        prefix + name: function
+        for prefix, module in (("", calls), ("oauth_clients.", oauth_clients))
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__
+        and not name.startswith("_")
+        and get_origin(returned(function)) is Call
+        and name != "list_page"  # which the others use
     }
 
 
@@ -91,6 +102,7 @@ BODIES: Mapping[str, type] = {
     "delegate": requests.ChildGrant,
     "rotate": requests.RotationOptions,
     "lift": requests.RequestOptions,
+    "oauth_clients.add": oauth_clients.ClientRegistration,
 }
 FILTERS: Mapping[str, type] = {
     "count_tokens": requests.TokenFilters,
