@@ -11,9 +11,12 @@ from tests.support import typed_answers
 
 from rescind import Allowed, Denied, Reason, Verifier
 from rescind.client import Admin, AsyncAdmin, Bearer, settings
-from rescind.client.admin import RevocationItem, responses
+from rescind.client.admin import RevocationItem
+from rescind.client.admin.responses.revocations import RevocationDetails, RevocationPreview
+from rescind.client.admin.responses.token_changes import TokenChange
+from rescind.client.admin.responses.tokens import TokenProperties
 
-DETAILS = responses.RevocationDetails
+DETAILS = RevocationDetails
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +74,9 @@ def test_every_answer_to_a_holder_has_its_declared_type(
     monkeypatch.setenv("RESCIND_TOKEN", session.token.reveal())
     with Bearer.from_environment() as bearer:
         child = bearer.delegate(subject="user:typed/helper")
-        answers.typed("delegate", child.facts, responses.TokenProperties)
+        answers.typed("delegate", child.facts, TokenProperties)
         assert answers.typed("sessions", bearer.sessions())["sessions"][0]["current"]
-        answers.typed("rotate", bearer.rotate(overlap=60).facts, responses.TokenChange)
+        answers.typed("rotate", bearer.rotate(overlap=60).facts, TokenChange)
         answers.typed("log_out", bearer.log_out(wait=True, timeout=8))
     assert answers.missed() == set()
 
@@ -105,7 +108,7 @@ def test_every_answer_to_an_administrator_has_its_declared_type(admin: Admin) ->
         subject="agent:typed", kind="agent", scopes=["a", "b"], labels={"x": "y"}, tenant="typed"
     )
     assert issued.token is not None
-    typed("issue", issued.facts, responses.TokenProperties)
+    typed("issue", issued.facts, TokenProperties)
     with Bearer(settings.load().admin().url, issued.token) as bearer:
         child = bearer.delegate(subject="agent:typed/child", scopes=["a"])
     one = issued.token_id
@@ -119,13 +122,13 @@ def test_every_answer_to_an_administrator_has_its_declared_type(admin: Admin) ->
     first("revocations", admin.revocations(standing="true", handle=[f"token:{one}"]))
     typed("lift", admin.lift(narrowed["id"], wait=True, timeout=8))
     rotated = admin.rotate(one, overlap=5, wait=True, timeout=8)
-    typed("rotate", rotated.facts, responses.TokenChange)
+    typed("rotate", rotated.facts, TokenChange)
     assert rotated.facts["receipt"] is not None
     typed("expire", admin.expire(child.token_id))
     outcomes = typed("expire_each", admin.expire_each([one, "tok_00000000000000000000000000"]))
     assert [each["problem"] is None for each in outcomes["outcomes"]] == [True, False]
-    typed("suspend", admin.suspend("tenant:typed", dry_run=True), responses.RevocationPreview)
-    typed("kill", admin.kill("agent:typed", dry_run=True), responses.RevocationPreview)
+    typed("suspend", admin.suspend("tenant:typed", dry_run=True), RevocationPreview)
+    typed("kill", admin.kill("agent:typed", dry_run=True), RevocationPreview)
     last = admin.issue(subject="agent:typed", kind="agent")
     assert last.token is not None
     typed("revoke_token", admin.revoke_token(last.token), DETAILS)

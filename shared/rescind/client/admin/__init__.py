@@ -7,8 +7,8 @@
     with Bearer.from_environment() as bearer:               # an agent, with its own token
         child = bearer.delegate(subject="agent:a/search-1", scopes=["read"])
 
-`requests.py` has the types of the requests, `responses.py` and `receipts.py` those of the answers.
-`calls.py` builds each request and reads its answer, `link.py` adapts httpx2. The package
+`requests.py` has the types of the requests, `responses/` and `receipts.py` those of the answers.
+`calls.py` builds each request and reads its answer, `adapter.py` adapts httpx2. The package
 `async_client` has the clients; `sync_client` is generated from it. httpx2 comes with
 `pip install 'rescind[admin]'`; without it this import raises MissingExtraError.
 """
@@ -43,27 +43,26 @@ from rescind.client.admin.requests import (
     TokenFilters,
     WaitOptions,
 )
-from rescind.client.admin.responses import (
+from rescind.client.admin.responses.operations import (
     AuthorityHealth,
-    BatchOutcome,
-    BatchResult,
-    CommandProgress,
     EvictedInstance,
-    ExpiryOutcome,
-    ExpiryResult,
     FleetDetails,
     FleetInstance,
     LeaseTerm,
-    LogOutResult,
-    ProblemDocument,
-    ProblemField,
-    RestrictionDetails,
+)
+from rescind.client.admin.responses.problems import ProblemDocument, ProblemField
+from rescind.client.admin.responses.progress import CommandProgress
+from rescind.client.admin.responses.revocations import (
+    BatchOutcome,
+    BatchResult,
     RevocationDetails,
     RevocationPreview,
-    SessionDetails,
-    SubjectSessions,
     SweepProgress,
-    TokenChange,
+)
+from rescind.client.admin.responses.sessions import LogOutResult, SessionDetails, SubjectSessions
+from rescind.client.admin.responses.token_changes import ExpiryOutcome, ExpiryResult, TokenChange
+from rescind.client.admin.responses.tokens import (
+    RestrictionDetails,
     TokenDetails,
     TokenEntry,
     TokenProperties,

@@ -17,18 +17,20 @@ from rescind.client.admin.requests import (
     TokenFilters,
     WaitOptions,
 )
-from rescind.client.admin.responses import (
+from rescind.client.admin.responses.operations import (
     AuthorityHealth,
-    BatchResult,
     EvictedInstance,
-    ExpiryResult,
     FleetDetails,
     LeaseTerm,
-    LogOutResult,
+)
+from rescind.client.admin.responses.revocations import (
+    BatchResult,
     RevocationDetails,
     RevocationPreview,
-    SubjectSessions,
-    TokenChange,
+)
+from rescind.client.admin.responses.sessions import LogOutResult, SubjectSessions
+from rescind.client.admin.responses.token_changes import ExpiryResult, TokenChange
+from rescind.client.admin.responses.tokens import (
     TokenDetails,
     TokenEntry,
     TokenProperties,

@@ -1,4 +1,4 @@
-"""Receipts and waits as types; `responses.py` explains such types."""
+"""Receipts and waits as types; `responses/` explains such types."""
 
 from typing import Annotated, Literal, NotRequired, TypedDict
 

@@ -11,7 +11,7 @@ from rescind.client.admin.async_client.revocations import AsyncRevocationCalls
 from rescind.client.admin.async_client.tokens import AsyncTokenCalls
 from rescind.client.admin.calls import Issued, Rotated
 from rescind.client.admin.requests import ChildGrant, RotationOptions, WaitOptions
-from rescind.client.admin.responses import LogOutResult, SubjectSessions
+from rescind.client.admin.responses.sessions import LogOutResult, SubjectSessions
 
 
 class AsyncAdmin(AsyncTokenCalls, AsyncRevocationCalls, AsyncOAuthClientCalls, AsyncOperationCalls):

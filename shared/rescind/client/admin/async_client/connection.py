@@ -7,7 +7,7 @@ from typing import Self, TypeVar
 import httpx2
 
 from rescind.client import settings
-from rescind.client.admin import link
+from rescind.client.admin import adapter
 from rescind.client.admin.calls import Call, Page
 from rescind.client.tls import LinkSecurity, TlsFiles
 from rescind.core.secret import Secret
@@ -35,8 +35,8 @@ class AsyncAuthorityConnection:
         url: str,
         token: Secret | None,
         *,
-        timeout_s: float = link.TIMEOUT_S,
-        files: TlsFiles = link.NO_FILES,
+        timeout_s: float = adapter.TIMEOUT_S,
+        files: TlsFiles = adapter.NO_FILES,
         plaintext: bool = False,
     ) -> None:
         self._security = LinkSecurity(files, plaintext)
@@ -77,16 +77,16 @@ class AsyncAuthorityConnection:
             url = self._url
             try:
                 # For a command, UnreachableError means that it was not sent.
-                with link.translated(url, key=call.key):
-                    response = await self._http().request(**link.arguments(call))
+                with adapter.translated(url, key=call.key):
+                    response = await self._http().request(**adapter.arguments(call))
             except UnreachableError as error:
                 self._try_next(url)
                 if len(self._urls) == 1:
                     raise
                 if not left:
-                    raise link.unreachable(self._urls) from error
+                    raise adapter.unreachable(self._urls) from error
                 continue
-            return link.answer(call, response)
+            return adapter.answer(call, response)
         raise AssertionError("there is at least one URL")
 
     async def _entries(self, page: Callable[[str | None], Call[Page[T]]]) -> AsyncGenerator[T]:
@@ -102,7 +102,7 @@ class AsyncAuthorityConnection:
     def _http(self) -> httpx2.AsyncClient:
         client = self._clients.get(self._url)
         if client is None:
-            options = link.options(
+            options = adapter.options(
                 self._urls,
                 self._url_index,
                 self._token,

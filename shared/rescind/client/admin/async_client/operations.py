@@ -5,10 +5,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import cast
 
-from rescind.client.admin import calls, link
+from rescind.client.admin import adapter, calls
 from rescind.client.admin.async_client.connection import AsyncAuthorityConnection
 from rescind.client.admin.receipts import LedgerEvent
-from rescind.client.admin.responses import (
+from rescind.client.admin.responses.operations import (
     AuthorityHealth,
     EvictedInstance,
     FleetDetails,
@@ -118,17 +118,18 @@ class AsyncOperationCalls(AsyncAuthorityConnection):
             except UnreachableError:
                 self._try_next(self._url)
                 failures += 1
-                if failures > link.MAX_REOPENS:
+                if failures > adapter.MAX_REOPENS:
                     raise
-            await asyncio.sleep(link.RETRY_S)
+            await asyncio.sleep(adapter.RETRY_S)
 
     async def _stream(self, after: int) -> AsyncGenerator[tuple[int, LedgerEvent]]:
-        with link.translated(self._url):
-            async with self._http().sse(**link.stream(after)) as source:
+        request = adapter.stream(after)
+        with adapter.translated(self._url):
+            async with self._http().sse(**request) as source:
                 if not source.response.is_success:
                     await source.response.aread()
-                    raise link.refusal(source.response)
+                    raise adapter.refusal(source.response)
                 async for sent in source:
                     if sent.data:
-                        seq, event = link.event(sent)
+                        seq, event = adapter.event(sent)
                         yield seq, cast("LedgerEvent", event)

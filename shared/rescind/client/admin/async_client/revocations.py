@@ -14,7 +14,11 @@ from rescind.client.admin.requests import (
     RevocationItem,
     WaitOptions,
 )
-from rescind.client.admin.responses import BatchResult, RevocationDetails, RevocationPreview
+from rescind.client.admin.responses.revocations import (
+    BatchResult,
+    RevocationDetails,
+    RevocationPreview,
+)
 from rescind.core.secret import Secret
 
 

@@ -7,7 +7,7 @@ from rescind.client import settings
 from rescind.client.admin import calls
 from rescind.client.admin.calls import Issued, Rotated
 from rescind.client.admin.requests import ChildGrant, RotationOptions, WaitOptions
-from rescind.client.admin.responses import LogOutResult, SubjectSessions
+from rescind.client.admin.responses.sessions import LogOutResult, SubjectSessions
 from rescind.client.admin.sync_client.connection import AuthorityConnection
 from rescind.client.admin.sync_client.oauth_clients import OAuthClientCalls
 from rescind.client.admin.sync_client.operations import OperationCalls

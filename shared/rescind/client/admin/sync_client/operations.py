@@ -6,9 +6,9 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import cast
 
-from rescind.client.admin import calls, link
+from rescind.client.admin import adapter, calls
 from rescind.client.admin.receipts import LedgerEvent
-from rescind.client.admin.responses import (
+from rescind.client.admin.responses.operations import (
     AuthorityHealth,
     EvictedInstance,
     FleetDetails,
@@ -119,16 +119,17 @@ class OperationCalls(AuthorityConnection):
             except UnreachableError:
                 self._try_next(self._url)
                 failures += 1
-                if failures > link.MAX_REOPENS:
+                if failures > adapter.MAX_REOPENS:
                     raise
-            time.sleep(link.RETRY_S)
+            time.sleep(adapter.RETRY_S)
 
     def _stream(self, after: int) -> Generator[tuple[int, LedgerEvent]]:
-        with link.translated(self._url), self._http().sse(**link.stream(after)) as source:
+        request = adapter.stream(after)
+        with adapter.translated(self._url), self._http().sse(**request) as source:
             if not source.response.is_success:
                 source.response.read()
-                raise link.refusal(source.response)
+                raise adapter.refusal(source.response)
             for sent in source:
                 if sent.data:
-                    seq, event = link.event(sent)
+                    seq, event = adapter.event(sent)
                     yield seq, cast("LedgerEvent", event)

@@ -7,9 +7,8 @@ from typing import Unpack
 from rescind.client.admin import calls
 from rescind.client.admin.calls import Issued, Rotated
 from rescind.client.admin.requests import Grant, RequestOptions, RotationOptions, TokenFilters
-from rescind.client.admin.responses import (
-    ExpiryResult,
-    TokenChange,
+from rescind.client.admin.responses.token_changes import ExpiryResult, TokenChange
+from rescind.client.admin.responses.tokens import (
     TokenDetails,
     TokenEntry,
     TokenTotal,

@@ -293,7 +293,7 @@ def test_an_authority_that_is_not_ready_still_reports_its_health(
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no time pass before a stream is opened again."""
-    monkeypatch.setattr("rescind.client.admin.link.RETRY_S", 0)
+    monkeypatch.setattr("rescind.client.admin.adapter.RETRY_S", 0)
 
 
 @pytest.mark.usefixtures("at_once")

@@ -13,8 +13,18 @@ from tests.support.openapi import document
 
 from rescind import Reason
 from rescind.client import Admin, AsyncAdmin, AsyncBearer, Bearer
-from rescind.client.admin import calls, oauth_clients, receipts, requests, responses
+from rescind.client.admin import calls, oauth_clients, receipts, requests
 from rescind.client.admin.calls import Call, Issued, Page, Rotated
+from rescind.client.admin.responses.revocations import RevocationDetails, RevocationPage
+from rescind.client.admin.responses.token_changes import RotationDocument
+from rescind.client.admin.responses.tokens import (
+    DenialReason,
+    IssuedDocument,
+    NodePage,
+    TokenEntry,
+    TokenPage,
+    TreeNode,
+)
 from rescind.core.secret import Secret
 
 SCHEMAS: Mapping[str, Any] = document()["components"]["schemas"]
@@ -60,11 +70,11 @@ CALLS: dict[str, Call[Any]] = {
     "oauth_clients.fetch_page": oauth_clients.fetch_page(None),
 }
 ENVELOPES = {
-    Issued: responses.IssuedDocument,
-    Rotated: responses.RotationDocument,
-    (Page, responses.TokenEntry): responses.TokenPage,
-    (Page, responses.TreeNode): responses.NodePage,
-    (Page, responses.RevocationDetails): responses.RevocationPage,
+    Issued: IssuedDocument,
+    Rotated: RotationDocument,
+    (Page, TokenEntry): TokenPage,
+    (Page, TreeNode): NodePage,
+    (Page, RevocationDetails): RevocationPage,
     oauth_clients.NewClient: oauth_clients.NewClientDocument,
     (Page, oauth_clients.ClientDetails): oauth_clients.ClientPage,
 }
@@ -137,7 +147,7 @@ def test_a_call_returns_what_the_authority_answers(name: str) -> None:
 
 
 def test_the_reasons_of_a_denial_are_those_of_a_check() -> None:
-    assert set(get_args(responses.DenialReason)) == {each.value for each in Reason}
+    assert set(get_args(DenialReason)) == {each.value for each in Reason}
 
 
 @pytest.mark.parametrize("name", BODIES)

@@ -5,7 +5,7 @@ from typing import cast
 import click
 import pytest
 
-from rescind.client.admin.responses import FleetInstance
+from rescind.client.admin.responses.operations import FleetInstance
 from rescind_cli.commands.operations.fleet import instance_id
 
 INSTANCES = [
