@@ -64,7 +64,7 @@ class AuthoritySettings(LinkedSettings):
     trust_file: Path | None = None
     ledger_index_file: Path | None = None
     trust_life: Annotated[Seconds, Field(ge=3_600, le=31_536_000)] = 30 * 86_400.0
-    """How long a trust statement is good; it is renewed when a third of it is over."""
+    """How long a trust statement is valid; it is renewed when a third of it is over."""
     term: Annotated[Seconds, Field(ge=0.5, le=86_400)] = 10.0
     preview_above: Annotated[int, Field(ge=0)] = 1_000
     """A wide command that hits more tokens than this needs a preview."""

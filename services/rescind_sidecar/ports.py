@@ -91,7 +91,7 @@ class TrustStore(Protocol):
         ...
 
     def verify(self, purpose: Purpose, signed: SignedEnvelope) -> bool:
-        """Return True if a key that is good for this purpose signed this content."""
+        """Return True if a key that is valid for this purpose signed this content."""
         ...
 
     def knows(self, purpose: Purpose, signed: SignedEnvelope) -> bool:

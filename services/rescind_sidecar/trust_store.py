@@ -52,7 +52,7 @@ class UpdatingTrustStore:
         return None if problem is None else f"{problem}. {ADVICE}"
 
     def verify(self, purpose: Purpose, signed: SignedEnvelope) -> bool:
-        """Return True if a key that is good for this purpose signed this content."""
+        """Return True if a key that is valid for this purpose signed this content."""
         return self._trust.verify(purpose, signed)
 
     def knows(self, purpose: Purpose, signed: SignedEnvelope) -> bool:

@@ -143,17 +143,17 @@ async def test_a_release_before_any_heartbeat_is_final_too(store: Store, instanc
     assert not await counts(store, heartbeat(instance, 2))
 
 
-async def test_a_row_is_swept_only_if_it_is_unchanged_and_the_sweep_ends_its_instance(
+async def test_a_row_is_deleted_only_if_it_is_unchanged_and_its_instance_then_ends(
     store: Store, instance: bytes
 ) -> None:
     assert await counts(store, heartbeat(instance, 1))
     seen = await row(store, instance)
     assert seen is not None
     assert await counts(store, heartbeat(instance, 2))
-    await store.receipts.sweep({instance: seen.version})
+    await store.receipts.delete_ended({instance: seen.version})
     seen = await row(store, instance)
     assert seen is not None
-    await store.receipts.sweep({instance: seen.version})
+    await store.receipts.delete_ended({instance: seen.version})
     assert await row(store, instance) is None
     late = heartbeat(instance, 3)
     assert not await counts(store, late)

@@ -18,7 +18,7 @@ from rescind_runtime.net import http_server
 from rescind_runtime.net.connection_limits import SCOPE_KEY, Connections, Limits
 
 MIB = 1024 * 1024
-SHORT = Limits(head_s=0.2, body_s=0.2, idle_s=0.2, stalled_s=0.2, sweep_s=0.05)
+SHORT = Limits(head_s=0.2, body_s=0.2, idle_s=0.2, stalled_s=0.2, look_s=0.05)
 GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
 HALF = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n{"
 

@@ -33,10 +33,10 @@ class Read(NamedTuple):
 
 
 class ThreadHold(NamedTuple):
-    """A record in memory: no event up to `good_at` is known to hit it."""
+    """A record in memory: no event up to `valid_at` is known to hit it."""
 
     live: bool
-    good_at: int
+    valid_at: int
 
 
 class State(NamedTuple):
@@ -95,7 +95,7 @@ class Fills:
                 )
 
     def adopt(self, state: State, seq: int) -> State:
-        held = state.held._replace(good_at=seq) if state.held else None
+        held = state.held._replace(valid_at=seq) if state.held else None
         return state._replace(applied=seq, floor=seq, held=held)
 
     def apply(self, state: State, seq: int) -> State:
@@ -121,6 +121,6 @@ class Fills:
         held, applied = state.held, state.applied
         if held is None or applied is None or not held.live or applied < HIT:
             return None
-        if self.broken is not Broken.KEPT and self.hit_since(state, held.good_at):
+        if self.broken is not Broken.KEPT and self.hit_since(state, held.valid_at):
             return None
         return "the sidecar has applied the event, and gives out the record as it was before it"

@@ -493,7 +493,7 @@ def _() -> Patches:
 
 @bug("a record is believed though events came since it was read")
 def _() -> Patches:
-    return [(View, "_is_good", lambda self, cached: True)]
+    return [(View, "_is_valid", lambda self, cached: True)]
 
 
 @bug("the ring says no where it does not reach")

@@ -93,7 +93,7 @@ class LeaseAuthority:
     async def swept(self) -> int:
         """Delete the rows of all instances, as after an hour of silence; return how many."""
         rows = (await self.receipts.waiting()).rows
-        await self.receipts.sweep({instance: row.version for instance, row in rows.items()})
+        await self.receipts.delete_ended({instance: row.version for instance, row in rows.items()})
         return len(rows)
 
     async def rows(self, wait: EnforcementWait) -> None:
@@ -129,7 +129,7 @@ async def recorded_heartbeats_do_not_revive_a_released_instance_after_its_row_wa
 
 
 @rule
-async def a_process_whose_row_was_swept_while_it_was_silent_learns_that_its_id_ended(
+async def a_process_whose_row_was_deleted_while_it_was_silent_learns_that_its_id_ended(
     authority: LeaseAuthority,
 ) -> None:
     process, other = Process(), Process()

@@ -677,7 +677,7 @@ class PostgresInMemory:
 
         await self._do(write)
 
-    async def sweep(self, versions: Mapping[bytes, int]) -> None:
+    async def delete_ended(self, versions: Mapping[bytes, int]) -> None:
         def write(tables: Tables) -> None:
             for instance, version in versions.items():
                 row = tables.leases.get(instance)

@@ -116,7 +116,7 @@ async def evict(
 ) -> EvictedFacts:
     """End an instance permanently: no lease, no events, and no enrolment under this id.
 
-    Its process may enrol a new instance when it starts again, as long as its credential is good. To
+    Its process may enrol a new instance when it starts again, while its credential is valid. To
     keep a service out, revoke the credential. A repeated eviction changes nothing.
     """
     name = bytes.fromhex(instance)

@@ -36,7 +36,7 @@ class SessionFacts(BaseModel):
 
 
 class SessionList(BaseModel):
-    """The sessions that are good now, newest first, at most 200."""
+    """The sessions that are valid now, newest first, at most 200."""
 
     subject: str
     sessions: list[SessionFacts]

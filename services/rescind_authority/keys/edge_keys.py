@@ -2,7 +2,7 @@
 
 The file contains one key a line, newest first: 64 hex digits, then the Unix second in which the key
 was made (none for the first key). A new key tags no token for a minute, until every sidecar has it.
-An old key stays good until the last token that it may have tagged has ended.
+An old key stays valid until the last token that it may have tagged has ended.
 """
 
 import secrets

@@ -2,7 +2,7 @@
 
 Running authorities reload the keyring's file by themselves, and sidecars get a new statement with
 their next heartbeat. A new key is not used for a minute, so that all processes have it by then. The
-previous key stays good until the next rotation of its kind. A verifier rejects a retired key from
+previous key stays valid until the next rotation of its kind. A verifier rejects a retired key from
 the moment at which it receives the new statement.
 """
 

@@ -148,7 +148,7 @@ class Receipts(Protocol):
         """Store that no verifier unknown to this epoch is in grace any more."""
         ...
 
-    async def sweep(self, versions: Mapping[bytes, int]) -> None:
+    async def delete_ended(self, versions: Mapping[bytes, int]) -> None:
         """Delete lease rows that still have these versions: their instances have ended."""
         ...
 

@@ -63,8 +63,8 @@ class PostgresReceipts:
     async def settle_epoch(self, epoch: int) -> None:
         await self._postgres.write("settle_epoch", epoch)
 
-    async def sweep(self, versions: Mapping[bytes, int]) -> None:
-        await self._postgres.write("sweep_leases", list(versions), list(versions.values()))
+    async def delete_ended(self, versions: Mapping[bytes, int]) -> None:
+        await self._postgres.write("delete_ended_leases", list(versions), list(versions.values()))
 
     async def keep(
         self,

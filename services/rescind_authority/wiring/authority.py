@@ -108,7 +108,7 @@ class _Parts:
         self.keyring = _keyring(settings)
         self._metrics.watch(
             "trust_left_seconds",
-            "For how long the trust statement is good.",
+            "For how long the trust statement is valid.",
             lambda: self.keyring.left_s,
         )
         nats_client.options(settings.nats)  # a file that cannot be used ends this now

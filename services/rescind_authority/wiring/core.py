@@ -243,7 +243,7 @@ class Core:
 
     @cached_property
     def membership(self) -> Membership:
-        """Return the check of membership: a good credential, and a match with the enrolment."""
+        """Return the check of membership: a valid credential, and a match with the enrolment."""
         return Membership(self.enrolments, records=self.records, clock=self.clock)
 
     @cached_property

@@ -55,7 +55,7 @@ def _statement_finding(path: Path, trust: "Trust") -> Finding:
             "On the authority's host, with the root key: rescind keys renew. Then copy it again.",
         )
     until = terminal.timestamp(trust.not_after_us)
-    return findings.ok(_PART, f"{path}, serial {trust.serial}, good until {until}")
+    return findings.ok(_PART, f"{path}, serial {trust.serial}, valid until {until}")
 
 
 def _check_kept_statement(kept: Path, path: Path, trust: "Trust") -> Iterator[Finding]:

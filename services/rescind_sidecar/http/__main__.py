@@ -61,7 +61,7 @@ async def _main(stop: Stop) -> None:
                 sock=socket.socket(fileno=int(descriptor)),
             )
         )
-        jobs = [tasks.create_task(listener.sweep())]
+        jobs = [tasks.create_task(listener.end_idle())]
         if certificate is not None:
             jobs.append(tasks.create_task(certificate.run()))
         gc.collect()

@@ -32,9 +32,9 @@ from rescind_sidecar.http.roster import Roster, peer_of
 Pending = Coroutine[Any, Any, HttpResponse]
 Application = Callable[[HttpRequest], HttpResponse | Pending]
 
-SWEEP_S = 5.0
-_IDLE_SWEEPS = 15
-_SLOW_SWEEPS = 2
+LOOK_S = 5.0
+_MAX_IDLE_LOOKS = 15
+_MAX_SLOW_LOOKS = 2
 _MAX_WAITING = 64
 _MAX_CONNECTIONS = 4096
 _MAX_PER_PEER = 2048
@@ -146,12 +146,12 @@ class Listener:
         if not self._roster:
             self._empty.set()
 
-    async def sweep(self) -> None:
+    async def end_idle(self) -> None:
         """End slow and idle connections until cancelled."""
         while True:
-            await asyncio.sleep(SWEEP_S)
+            await asyncio.sleep(LOOK_S)
             for connection in self.connections:
-                connection.sweep()
+                connection.end_if_idle()
 
     async def stop(self, *, deadline_s: float) -> None:
         """Close the server, answer the received requests, and close all connections.
@@ -189,7 +189,7 @@ class HttpConnection(asyncio.Protocol):
         self._received_bytes = 0
         self._piece_bytes = 0  # of these, before the piece that is parsed now
         self._begun_bytes = 0  # the same when the incoming request began
-        self._sweeps = 0
+        self._looks = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Store the transport, or answer 503 if the connection is not admitted."""
@@ -223,7 +223,7 @@ class HttpConnection(asyncio.Protocol):
         """Begin a request. The parser calls all methods whose names begin with `on_`."""
         self._incoming = _Call()
         self._begun_bytes = self._piece_bytes
-        self._sweeps = 0
+        self._looks = 0
 
     def on_url(self, url: bytes) -> None:
         """Append a part of the request's target."""
@@ -270,7 +270,7 @@ class HttpConnection(asyncio.Protocol):
         """Mark the request as complete; another may follow."""
         call, self._incoming = self._incoming, None
         self._loose_bytes = 0
-        self._sweeps = 0
+        self._looks = 0
         if call is not None:
             call.complete = True
 
@@ -346,7 +346,7 @@ class HttpConnection(asyncio.Protocol):
         head_only = call.request is not None and call.request.method == "HEAD"
         self._transport.write(encode(reply, head_only=head_only, last=last))
         self._listener.record_answer(self)
-        self._sweeps = 0
+        self._looks = 0
         if last:
             self._close(lingering=not call.complete)
 
@@ -387,16 +387,16 @@ class HttpConnection(asyncio.Protocol):
         self._write_paused = False
         self._advance()
 
-    def sweep(self) -> None:
+    def end_if_idle(self) -> None:
         """End a connection without progress; a reply under way has a deadline of its own."""
-        self._sweeps += 1
+        self._looks += 1
         if self._phase is _OVER or self._write_paused:
-            if self._sweeps > _SLOW_SWEEPS:
+            if self._looks > _MAX_SLOW_LOOKS:
                 self.hang_up()
-        elif self._incoming is not None and self._sweeps > _SLOW_SWEEPS:
+        elif self._incoming is not None and self._looks > _MAX_SLOW_LOOKS:
             self._end_with(_TOO_SLOW)
             self._advance()
-        elif self._sweeps > _IDLE_SWEEPS and not self._under_way:
+        elif self._looks > _MAX_IDLE_LOOKS and not self._under_way:
             self.hang_up()
 
     def finish(self) -> None:

@@ -177,7 +177,7 @@ def _refuse_unjudged() -> HttpResponse:
     return _refuse(
         503,
         "temporarily_unavailable",
-        "The token cannot be judged right now, and may be good: ask again.",
+        "The token cannot be judged right now, and may be valid: ask again.",
         ("retry-after", str(bearer.RETRY_AFTER_S)),
     )
 

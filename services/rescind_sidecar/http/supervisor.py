@@ -102,7 +102,7 @@ async def _serve_operations(
         listener.attach_server(
             await create(lambda: secured.wrap(listener.build_protocol()), sock=bound)
         )
-        jobs = [tasks.create_task(listener.sweep())]
+        jobs = [tasks.create_task(listener.end_idle())]
         if certificate is not None:
             jobs.append(tasks.create_task(certificate.run()))
         try:

@@ -183,7 +183,7 @@ class SocketServer:
             instance=result.instance.instance,
             reason=None,
             record=result.cached.payload,
-            as_of=result.cached.good_at,
+            as_of=result.cached.valid_at,
             fresh_for_ms=max(0, view.leases.ends_ns - now_ns) // NS_PER_MS,
             token_for_ms=max(0, result.window.until_ns - now_ns) // NS_PER_MS,
         )

@@ -7,7 +7,7 @@ The local wall clock is never read. The rules of this file:
 * Neither bound jumps to the side that accepts, even if a reply shows a clock that was set back, or
   comes from another server whose clock is behind. The bound continues from its last value, a tenth
   slower or faster than the local clock, until the replies have caught up with it. So it never
-  stands still, and the drift of two good clocks does not add up.
+  stands still, and the drift of two accurate clocks does not add up.
 * A fraction is rounded to the side that denies: `earliest_us` and `before_ns` down, the others up.
 """
 

@@ -35,7 +35,7 @@ class Window:
 
 @dataclass(slots=True)
 class CachedRecord:
-    """A record as it was received, and `good_at`: no event up to this position hits it.
+    """A record as it was received, and `valid_at`: no event up to this position hits it.
 
     `window` is the result when the record's times were last judged, at most five minutes ago.
     `again_ns` is the time of the next report to the authority that this ended token is presented.
@@ -44,7 +44,7 @@ class CachedRecord:
     record: Record
     payload: bytes
     slots: tuple[int, ...]
-    good_at: int
+    valid_at: int
     window: Window | None = None
     again_ns: int | None = None
     weight: int = 0

@@ -1,4 +1,4 @@
-"""One instance's view of the ledger: its applied position, and the records good at that position.
+"""One instance's view of the ledger: its applied position, and the records valid at that position.
 
 The rules of this file:
 
@@ -72,7 +72,7 @@ class Stale:
 
 
 class View:
-    """Decide which tokens are good, at a position of the ledger that moves with the events."""
+    """Decide which tokens are valid, at a position of the ledger that moves with the events."""
 
     def __init__(
         self,
@@ -251,7 +251,7 @@ class View:
     def find(self, token_hash: bytes) -> CachedRecord | None:
         """Return a record that no applied event has hit, or None."""
         cached = self.records.get(token_hash)
-        if cached is None or self._is_good(cached):
+        if cached is None or self._is_valid(cached):
             return cached
         self.records.drop(token_hash)
         return None
@@ -270,18 +270,18 @@ class View:
             return Stale()
         slots = slots_of(record.handles, self.table.slots)
         cached = CachedRecord(record, payload, slots, record.as_of)
-        if not self._is_good(cached):
+        if not self._is_valid(cached):
             return Stale()
         self.records.put(cached)
         return cached
 
-    def _is_good(self, cached: CachedRecord) -> bool:
+    def _is_valid(self, cached: CachedRecord) -> bool:
         applied = self._require_position().seq
-        if cached.good_at < applied:
+        if cached.valid_at < applied:
             # The set is not stored: it would take a quarter of the memory of all records.
-            if self._ring.hit_since(frozenset(cached.record.handles), cached.good_at):
+            if self._ring.hit_since(frozenset(cached.record.handles), cached.valid_at):
                 return False
-            cached.good_at = applied
+            cached.valid_at = applied
         return True
 
     def judge(self, cached: CachedRecord, now_ns: int) -> Window | verdict.Denied:

@@ -302,7 +302,7 @@ class SidecarConnection:
         """Apply a response. Return None if the token can now be checked again from memory.
 
         A response of another instance is dropped: its stamps are of another table. A verdict that
-        is good only at a position before `min_seq` is dropped too. `sent_ns` is CLOCK_BOOTTIME
+        is valid only at a position before `min_seq` is dropped too. `sent_ns` is CLOCK_BOOTTIME
         from before the request left: the rest of the lease in the response counts from there.
         """
         if not isinstance(response, (Entry, Refused, Verdict)):

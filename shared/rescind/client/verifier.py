@@ -117,7 +117,7 @@ class Verifier:
 
         A bad token never raises: the verdict is Denied. The verdict holds at the moment of the
         check. Do not keep it: check again next time.
-        `address` is the caller's, for tokens that are good from some networks only.
+        `address` is the caller's, for tokens that are valid from some networks only.
         `min_seq` is the seq that the answer must cover, such as the `seq` that a revocation
         returned. A sidecar that has not applied it catches up first, or the token is denied as
         `unavailable`.

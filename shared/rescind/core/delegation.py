@@ -224,7 +224,7 @@ def _check_scope(
     if parent.audience:
         for service in requested.audience:
             if service not in parent.audience:
-                yield DelegationViolation("audience", f"the parent is not good at {service}")
+                yield DelegationViolation("audience", f"the parent is not valid at {service}")
 
 
 def _check_lifetime(
@@ -260,7 +260,7 @@ def _check_label(parent: Record, requested: ChildGrant) -> Iterator[DelegationVi
 def _check_condition(parent: Record, requested: ChildGrant) -> Iterator[DelegationViolation]:
     if not requested.conditions.within(parent.conditions):
         allowed = ", ".join(parent.conditions.addresses)
-        yield DelegationViolation("addresses", f"the parent is good from {allowed} only")
+        yield DelegationViolation("addresses", f"the parent is valid from {allowed} only")
     parent_verifier = dict(parent.conditions.verifier)
     for key, text in requested.conditions.verifier:
         if parent_verifier.get(key, text) != text:

@@ -127,7 +127,7 @@ class Writer:
 
 
 class SlotVersions:
-    """The slots of one record as they were when the record was found good.
+    """The slots of one record as they were when the record was found valid.
 
     Only `generation` may change: it is the generation at which the slots were last compared.
     """

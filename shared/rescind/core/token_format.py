@@ -2,7 +2,7 @@
 
 The body is 60 base62 characters: 54 for 40 bytes (32 random, then an 8-byte tag keyed with the
 edge key), then 6 for the CRC-32 of those 54. The CRC finds typing errors; the tag lets a sidecar
-drop a flood of forgeries without a look-up. Neither proves that a token is good: only the record
+drop a flood of forgeries without a look-up. Neither proves that a token is valid: only the record
 under its SHA-256 does.
 """
 

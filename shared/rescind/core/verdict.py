@@ -43,12 +43,12 @@ class Reason(StrEnum):
 
 
 NOT_JUDGED = frozenset({Reason.NO_LEASE, Reason.UNAVAILABLE})
-"""The reasons that are not about the token: it may be good, and must not be thrown away."""
+"""The reasons that are not about the token: it may be valid, and must not be thrown away."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """The token is good, for this audience and these scopes, at the moment of the check."""
+    """The token is valid, for this audience and these scopes, at the moment of the check."""
 
     record: Record
 

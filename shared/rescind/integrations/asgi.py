@@ -1,9 +1,9 @@
-"""Middleware for any ASGI application that requires a good token for each call.
+"""Middleware for any ASGI application that requires a valid token for each call.
 
     app = RescindMiddleware(app, require={"search:read"})
 
 The application finds the token's record in `scope["state"]["rescind"]` (Starlette and FastAPI:
-`request.state.rescind`). Some tokens are good from some networks only, so the server must know the
+`request.state.rescind`). Some tokens are valid from some networks only, so the server must know the
 caller's address. Behind a proxy, configure that (uvicorn: `--proxy-headers`).
 
 Each call is held: it ends within milliseconds after its token is hit, even an event stream or a
@@ -50,7 +50,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class RescindMiddleware:
-    """Middleware that admits calls with a good bearer token for these scopes and this audience.
+    """Middleware that admits calls with a valid bearer token for these scopes and this audience.
 
     Without `verifier`, the middleware attaches to the sidecar that the environment names, at the
     first call and again at each later call until that succeeds; it closes the connection at

@@ -50,7 +50,7 @@ class AsgiCall:
         return message
 
     def sending(self, holding: Hold) -> Send:
-        """Return a callable that passes messages to the server while the token is good."""
+        """Return a callable that passes messages to the server while the token is valid."""
 
         async def send(message: Message) -> None:
             if holding.reason is not None:

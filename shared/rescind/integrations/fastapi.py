@@ -1,4 +1,4 @@
-"""A dependency for FastAPI that passes the record of a good token to the route.
+"""A dependency for FastAPI that passes the record of a valid token to the route.
 
     from rescind.integrations.fastapi import Rescind
 
@@ -58,7 +58,7 @@ class RefusedError(HTTPException):
 
 
 class Rescind(SecurityBase):
-    """A dependency that admits calls with a good bearer token for these scopes and this audience.
+    """A dependency that admits calls with a valid bearer token for these scopes and this audience.
 
     `audience` None means the sidecar's service. A websocket that is refused is closed with 1008.
     `resource_metadata` is the URL of the resource's metadata (RFC 9728), for the challenges. Raises

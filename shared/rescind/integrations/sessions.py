@@ -103,7 +103,7 @@ class Session:
         """
         if self._live:
             raise RescindError(
-                "this browser has a session, and its token would stay good beside the new one: "
+                "this browser has a session, and its token would stay valid beside the new one: "
                 "call `await session.log_out()` before `begin`, or `renew` after a rotation"
             )
         self.cookie = (token.reveal(), max_age_s)

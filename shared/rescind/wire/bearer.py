@@ -33,8 +33,8 @@ _DETAIL = {
     Reason.WRONG_VERIFIER: "The token may not be used at this service's place.",
     Reason.WRONG_ADDRESS: "The token may not be used from this address.",
     Reason.INSUFFICIENT_SCOPE: "The token lacks a scope that this call requires.",
-    Reason.NO_LEASE: "This service cannot tell right now whether the token is still good.",
-    Reason.UNAVAILABLE: "This service cannot reach what would tell whether the token is good.",
+    Reason.NO_LEASE: "This service cannot tell right now whether the token is still valid.",
+    Reason.UNAVAILABLE: "This service cannot reach what would tell whether the token is valid.",
 }
 
 
@@ -106,7 +106,7 @@ def refuse(
 
     detail = _DETAIL[reason]
     if reason in NOT_JUDGED:
-        # No error code: the token may be good, and the client must not discard it.
+        # No error code: the token may be valid, and the client must not discard it.
         mild = challenge(_REALM) if stale_status == _UNAUTHORIZED else None
         return _build_refusal(stale_status, reason, detail, mild, retry=True)
     if reason is Reason.MISSING:

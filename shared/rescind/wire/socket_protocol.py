@@ -130,7 +130,7 @@ class Check:
 class Verdict:
     """The verdict of a Check: a reason, or a record.
 
-    With a record, `as_of` is the seq at which it is good, and `fresh_for_ms` the rest of the lease.
+    With a record, `as_of` is the seq at which it is true, and `fresh_for_ms` the rest of the lease.
     `token_for_ms` is the time for which the token's own times need not be checked again. It is None
     from an older sidecar, and with a reason.
     """

@@ -66,7 +66,7 @@ class RetiredKey:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """The keys that are good from now on. Enrolments are encrypted to the X25519 key `sealing`.
+    """The keys that are valid from now on. Enrolments are encrypted to the X25519 key `sealing`.
 
     `not_after_us` (Unix microseconds) is None in a statement without an end, from an older
     authority. `retired` are the keys that were withdrawn before their time, oldest first.

@@ -16,7 +16,7 @@ _USED = 1
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """The tokens that were good at a check since the instance's last report.
+    """The tokens that were valid at a check since the instance's last report.
 
     `at_us` is a time that the authority's clock had reached then (Unix µs), so that a repeated
     report is about the same time. An older sidecar does not send it.

@@ -167,7 +167,7 @@ class Keyring:
         return self._sign_again(self._private, root=root, now_us=now_us, life_us=life_us)
 
     def rotated(self, kind: str, *, root: bytes, now_us: int, life_us: int | None = None) -> Self:
-        """Add a new key of a kind; the former one stays good until the next rotation."""
+        """Add a new key of a kind; the former one stays valid until the next rotation."""
         private = replace(self._private.changed(kind, keep=1), rotated_at_us=now_us)
         return self._sign_again(private, root=root, now_us=now_us, life_us=life_us)
 

@@ -62,7 +62,7 @@ class Trust:
         if found.not_after_us is not None and (
             found.not_after_us - found.issued_at_us > MAX_LIFE_US
         ):
-            raise KeyringError("the trust statement is good for more than 366 days")
+            raise KeyringError("the trust statement is valid for more than 366 days")
         return found, roots
 
     def _require_no_former_root(self, signed: SignedEnvelope) -> None:
@@ -172,7 +172,7 @@ class Trust:
         return (statement.not_after_us or 0) > (ours.not_after_us or 0)
 
     def verify(self, purpose: Purpose, signed: SignedEnvelope) -> bool:
-        """Return True if a key that is good for this purpose signed this content."""
+        """Return True if a key that is valid for this purpose signed this content."""
         key = self._keys.get((purpose, signed.key_id))
         return key is not None and verifies(key, purpose, signed)
 

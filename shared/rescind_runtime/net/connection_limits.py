@@ -17,7 +17,7 @@ there is no room for a new connection, another one is closed for it, in this ord
     3. with a proven request: the connection that has been longest outside WORK
 
 So silent clients displace each other, and never an administrator or a sidecar whose request was
-proven. A proof is good for one request and the pause after it.
+proven. A proof is valid for one request and the pause after it.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ class Limits:
     body_s: float = 30.0
     idle_s: float = 60.0
     stalled_s: float = 30.0
-    sweep_s: float = 1.0
+    look_s: float = 1.0
     most: int = 4_096
     most_of_peer: int = 1_024
     """Connections without a proof from one address; an IPv6 site (/64) counts as one address."""
@@ -195,11 +195,11 @@ class Connections:
             if not self._owners[owner]:
                 del self._owners[owner]
 
-    async def sweep(self) -> None:
+    async def end_idle(self) -> None:
         """Close connections that take too long, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(self.limits.sweep_s)
+            await asyncio.sleep(self.limits.look_s)
             now = loop.time()
             for connection in tuple(self._all):
                 connection.close_if_late(now)

@@ -33,7 +33,7 @@ async def serving(
     """
     bounded = Connections(limits()) if connections is None else connections
     async with asyncio.TaskGroup() as tasks:
-        jobs = [tasks.create_task(bounded.sweep())]
+        jobs = [tasks.create_task(bounded.end_idle())]
         if certificate is not None:
             jobs.append(tasks.create_task(certificate.run()))
         try:

@@ -62,7 +62,7 @@ async def connection(
     """Connect, waiting for NATS without a deadline, and close at the end, whatever its state.
 
     A text contains the URLs of the servers of one cluster, separated by commas. The files of a
-    link are read now. Raises TlsError for a file that cannot be used, unless the files were good
+    link are read now. Raises TlsError for a file that cannot be used, unless the files were valid
     before (`wait_for_files`): then this waits for usable files too.
     """
     if isinstance(link, str):

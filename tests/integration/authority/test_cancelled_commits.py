@@ -51,7 +51,7 @@ WRITES: dict[str, Write] = {
         "rev_1", enforced_at_us=1, envelope=b"envelope"
     ),
     "get_receipt": lambda postgres: PostgresReceipts(postgres).get("rev_1"),
-    "sweep_leases": lambda postgres: PostgresReceipts(postgres).sweep({_INSTANCE: 3}),
+    "delete_ended_leases": lambda postgres: PostgresReceipts(postgres).delete_ended({_INSTANCE: 3}),
     "set_target_term": lambda postgres: PostgresTerms(postgres).set_target(5_000, actor="ada"),
     "move_term": lambda postgres: PostgresTerms(postgres).move(1, grant_ms=5_000, wait_ms=10_000),
     "forget_keys": lambda postgres: PostgresSweeps(postgres).forget_keys(

@@ -131,7 +131,9 @@ async def test_a_row_created_again_after_a_sweep_has_a_version_that_was_never_wa
     async with serving(system), system.sidecar() as sidecar:
         await sidecar.beat()
         (watched,) = await system.rows(_ROW)
-        await system.rows("DELETE FROM leases")  # as queries/sweep_leases.sql, by another authority
+        await system.rows(
+            "DELETE FROM leases"
+        )  # as queries/delete_ended_leases.sql, by another authority
         await sidecar.beat()
         (back,) = await system.rows(_ROW)
         assert back["row_version"] > watched["row_version"]

@@ -142,7 +142,7 @@ async def rotate(
     use_cases: InjectedUseCases,
     response: Response,
 ) -> RotationFacts:
-    """Create a new secret under the same grant; the old one ends, or is good for `overlap`.
+    """Create a new secret under the same grant; the old one ends, or is valid for `overlap`.
 
     The caller needs the scopes that issuing such a token needs; for an admin token, also all of its
     scopes.

@@ -15,7 +15,8 @@
 -- shared, and its trail contains the nonce of the last heartbeat that counted. The trail of a copied
 -- process lacks that nonce (`refuse.sql`).
 -- An applied position is acknowledged only if its head is the ledger's head at that seq.
--- An instance in ended_instances gets no row, even after its own row was deleted (`sweep_leases.sql`).
+-- An instance in ended_instances gets no row, even after its own row was deleted
+-- (`delete_ended_leases.sql`).
 -- `row_version` starts at the heartbeat number and only grows. So a row that was deleted and inserted
 -- again has a new version, and a waiter that watched the old row sees the change.
 -- `started` identifies the server.

@@ -16,7 +16,7 @@ _MOST = 200_000
 _MAX_PER_KIND, _LEAST_EACH = 64, 4
 _MAX_ENDS = 4_096
 _SWEPT_LATER_NS = 1_800 * 10**9
-"""Half of the hour after which a silent row may be swept: a margin for clocks and slow reads."""
+"""Half of the hour after which a silent row may be deleted: a margin for clocks and slow reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,6 @@ class RowReadTimes:
         return found
 
     def complete(self, *, epoch: int, seq: int, now_ns: int) -> bool:
-        """Return True if no row can have been swept away since an event was committed."""
+        """Return True if no row can have been deleted since an event was committed."""
         before = [each for each in self._ends if each.epoch == epoch and each.seq < seq]
         return bool(before) and now_ns - before[-1].at_ns < _SWEPT_LATER_NS

@@ -39,7 +39,7 @@ class _Epoch:
 
 
 class LeaseRowWatch:
-    """Watch the lease rows, sweep the ended ones, and settle epochs. Times are of `clock`."""
+    """Watch the lease rows, delete the ended ones, and settle epochs. Times are of `clock`."""
 
     def __init__(self, receipts: Receipts, clock: Clock) -> None:
         self._receipts = receipts
@@ -84,11 +84,11 @@ class LeaseRowWatch:
                 seen = await self._receipts.waiting()
                 self.record(seen, self._clock.monotonic_raw_ns())
                 self._wait_ns = lease.wait_ns(seen.wait_term_ms)
-                await self._sweep(self._wait_ns)
+                await self._delete_ended(self._wait_ns)
                 await self._settle_epoch(seen)
             await asyncio.sleep(_WATCH_S)
 
-    async def _sweep(self, wait_ns: int) -> None:
+    async def _delete_ended(self, wait_ns: int) -> None:
         """Delete instances without a heartbeat for an hour, and for longer than lease and grace."""
         now_ns = self._clock.monotonic_raw_ns()
         silent = {
@@ -97,7 +97,7 @@ class LeaseRowWatch:
             if now_ns - watched.since_ns >= max(_SILENT_NS, wait_ns + watched.grace_ns)
         }
         if silent:
-            await self._receipts.sweep(silent)
+            await self._receipts.delete_ended(silent)
 
     def record(self, seen: WaitSnapshot, now_ns: int) -> None:
         """Record the rows of a snapshot that was read before `now_ns`."""

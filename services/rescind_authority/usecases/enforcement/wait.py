@@ -88,7 +88,7 @@ class EnforcementWait:
         Unless `rows_are_current`, the rows may be those of a restored backup, and only the full
         wait counts. Until `unknown_until_ns`, a verifier without a row may be in grace. For
         instances whose rows already show the event, `acknowledged_ns` is the time by which they had
-        acknowledged it. `complete` means that no row was swept since the event, so that the
+        acknowledged it. `complete` means that no row was deleted since the event, so that the
         snapshot contains every instance to wait for.
         """
         self.target = target
@@ -147,7 +147,7 @@ class EnforcementWait:
                 self._settle(row, Outcome.ACKNOWLEDGED, received_ns)
             elif row is not None and row.released and self._rows_are_current:
                 self._release(row, now_ns)
-            # A missing row proves nothing: it may be swept, or not have reached this server yet.
+            # A missing row proves nothing: it may be deleted, or not have reached this server yet.
             # Its instance lapses with the full wait.
 
     def _is_acknowledged_by(self, row: LeaseRow) -> bool:

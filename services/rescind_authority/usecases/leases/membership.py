@@ -1,4 +1,4 @@
-"""Check membership: an instance needs a good credential, and must match its enrolment.
+"""Check membership: an instance needs a valid credential, and must match its enrolment.
 
 Every heartbeat and every request for events is checked again, in a snapshot from after it arrived.
 So an instance whose credential was revoked, suspended or has expired, and an evicted instance, get
@@ -105,7 +105,7 @@ class Membership:
         return [self._decide(members.get(instance), problems) for instance in instances]
 
     async def _credential_problems(self, credentials: set[str]) -> Mapping[str, str | None]:
-        """Return for each known credential why it is not good any more, or None if it is good."""
+        """Return for each known credential why it is not valid any more, or None if it is valid."""
         if not credentials:
             return {}
         snapshot = await self._records.by_id(sorted(credentials))
@@ -126,7 +126,7 @@ class Membership:
         withheld = self._ended_throttle.due(self._clock.monotonic_raw_ns())
         if withheld is not None:
             _log.warning(
-                "a sidecar's credential is not good any more: it gets no lease and no events",
+                "a sidecar's credential is not valid any more: it gets no lease and no events",
                 action="sidecar.ended",
                 instance=enrolment.instance.hex(),
                 service=enrolment.service,

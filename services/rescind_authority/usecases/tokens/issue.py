@@ -243,7 +243,7 @@ def _validate_grant(
         kind=command.kind,
         subject=subject,
         scopes=scopes,
-        # An admin token is good here; without an audience it would be good everywhere.
+        # An admin token is valid here; without an audience it would be valid everywhere.
         audience=audience or ((AUDIENCE,) if command.kind is Kind.ADMIN else ()),
         labels=field_errors.labels(command.labels),
         tenant=field_errors.name("tenant", command.tenant),

@@ -20,7 +20,7 @@ from rescind_runtime import clock
 @click.command()
 @click.option("--require", multiple=True, help="A scope that the token must have. Repeatable.")
 @click.option(
-    "--audience", help="The service that the token must be good for. [default: the sidecar's]"
+    "--audience", help="The service that the token must be valid at. [default: the sidecar's]"
 )
 @click.option(
     "--socket",

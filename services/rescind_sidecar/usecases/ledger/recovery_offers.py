@@ -57,7 +57,7 @@ class RecoveryOffers:
         self._due = asyncio.Event()
 
     def keep(self, batch: Batch, payload: bytes) -> None:
-        """Store a batch whose signature is good; above the bound, drop the oldest ones."""
+        """Store a batch whose signature is valid; above the bound, drop the oldest ones."""
         self._batches.append(
             _StoredBatch(
                 epoch=batch.epoch,

@@ -25,7 +25,7 @@ NO_LEASE = Denied(Reason.NO_LEASE)
 
 @dataclass(frozen=True, slots=True)
 class ValidRecord:
-    """A record that is good now, its instance, and the window in which this holds."""
+    """A record that is valid now, its instance, and the window in which this holds."""
 
     instance: SidecarInstance
     cached: CachedRecord
@@ -79,7 +79,7 @@ class TokenLookup:
         """Return the answer from memory; None if a look-up is needed."""
         token_hash = token_format.digest(text)
         if token_hash in self._instances.current.view.records:
-            # A token in memory was issued: its form is good, whatever key tags new tokens now.
+            # A token in memory was issued: its form is valid, whatever key tags new tokens now.
             return self._recall_by_hash(token_hash)
         try:
             token = token_format.parse(text, prefix=self._prefix)

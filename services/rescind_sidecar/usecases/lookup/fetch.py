@@ -1,7 +1,7 @@
 """A fetch of a record that is not in memory, from Redis or else from the authority.
 
 For either source, the view decides whether the record is this token's, of this epoch, and still
-good at the position that is applied here. The answer that a token does not exist is accepted from
+valid at the position that is applied here. The answer that a token does not exist is accepted from
 the authority alone, under the MAC of this instance, and not as of an older position; else the
 answer is `unavailable`.
 """

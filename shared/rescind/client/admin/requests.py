@@ -25,11 +25,11 @@ class Grant(TypedDict):
     """What holds the token: `agent`, `service`, `session`, `personal` or `admin`."""
     scopes: NotRequired[Sequence[str]]
     audience: NotRequired[Sequence[str]]
-    """The services at which the token is good; default: every service."""
+    """The services at which the token is valid; default: every service."""
     ttl: NotRequired[float]
     """Its lifetime in seconds; default: an hour."""
     not_before: NotRequired[str]
-    """When the token begins to be good; default: now."""
+    """When the token begins to be valid; default: now."""
     labels: NotRequired[Mapping[str, str]]
     tenant: NotRequired[str]
     client: NotRequired[str]
@@ -39,7 +39,7 @@ class Grant(TypedDict):
     max_depth: NotRequired[int]
     """How many levels of descendants it may have; default: 16, 0 forbids it."""
     addresses: NotRequired[Sequence[str]]
-    """Networks (CIDR) from which the token is good; default: every address."""
+    """Networks (CIDR) from which the token is valid; default: every address."""
     verifier: NotRequired[Mapping[str, str]]
     """Labels that a verifier must have; default: none."""
     user_agent: NotRequired[str]
@@ -122,7 +122,7 @@ class RotationOptions(RequestOptions):
     """The parameters of a rotation."""
 
     overlap: NotRequired[float]
-    """Seconds for which the old secret stays good; default: 0."""
+    """Seconds for which the old secret stays valid; default: 0."""
     on_reuse: NotRequired[str]
     """The effect of reuse: use of the old secret 30 seconds after its end, or later.
 

@@ -154,10 +154,10 @@ async def test_an_endless_head_is_cut_off(port: int) -> None:
         assert (await line.answer()).status in {400, 431}
 
 
-async def sweep(listener: Listener, times: int) -> None:
+async def look(listener: Listener, times: int) -> None:
     for _ in range(times):
         for each in list(listener.connections):
-            each.sweep()
+            each.end_if_idle()
 
 
 async def test_a_slow_sender_gets_408_and_an_idle_connection_is_closed() -> None:
@@ -172,10 +172,10 @@ async def test_a_slow_sender_gets_408_and_an_idle_connection_is_closed() -> None
         assert (await idle.ask(request("/"))).status == 200
         await slow.send(b"GET /verify HTTP/1.1\r\n")
         await until_connected(listener, 2)
-        await sweep(listener, 3)
+        await look(listener, 3)
         assert (await slow.answer()).status == 408
         assert (await idle.ask(request("/"))).status == 200
-        await sweep(listener, 16)
+        await look(listener, 16)
         await hung_up(idle)
 
 

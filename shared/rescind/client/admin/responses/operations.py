@@ -25,7 +25,7 @@ class FleetInstance(TypedDict):
     acked_seq: int
     """The same, where its hash chain agrees with the ledger's."""
     lease_left_ms: int
-    """The longest time for which its lease can still be good, in milliseconds."""
+    """The longest time for which its lease can still be valid, in milliseconds."""
     overdue: bool
     """True: it is live, and was silent for more than half of the lease term."""
     lag: int

@@ -43,7 +43,7 @@ class TokenProperties(TypedDict):
     scopes: list[str]
     """The granted scopes."""
     audience: list[str]
-    """The services at which the token is good; empty: every service."""
+    """The services at which the token is valid; empty: every service."""
     tenant: str | None
     client: str | None
     session: str | None
@@ -57,7 +57,7 @@ class TokenProperties(TypedDict):
     max_depth: int | None
     """How many levels of descendants the token may have; None: up to 16 in all."""
     addresses: list[str]
-    """Networks (CIDR) from which the token is good; empty: every address."""
+    """Networks (CIDR) from which the token is valid; empty: every address."""
     verifier: dict[str, str]
     """Labels that a verifier must have; empty: every verifier."""
     self_service: list[HolderRight] | None
