@@ -65,7 +65,10 @@ def index(folder: Path) -> Iterator[str]:
         "Start": ["README", "docs/README", *(f"docs/{name}" for name in GUIDES)],
         "Integrate": _below(folder, "docs/integrations"),
         "Operate": _below(folder, "deploy"),
-        "Reference": [f"reference/{name}" for name in REFERENCE],
+        "Reference": [
+            *(f"reference/{name}" for name in REFERENCE),
+            *_below(folder, "docs/reference"),
+        ],
         "Proof": [f"docs/{name}" for name in PROOF] + _below(folder, "docs/decisions"),
         "Develop": [
             page

@@ -1,4 +1,4 @@
-"""`services/bounds.md` is true: each figure is the code's, and each row names tests that exist."""
+"""`docs/reference/bounds.md` is true: each figure is the code's, and each row names tests that exist."""
 
 import re
 from pathlib import Path
@@ -46,7 +46,7 @@ from rescind_sidecar.usecases.lookup import fetch, lookup_budgets, usage_reports
 from rescind_sidecar.view import negative_cache, record_cache, ring
 
 TESTS = Path(__file__).parents[1]
-PAGE = TESTS.parent / "services" / "bounds.md"
+PAGE = TESTS.parent / "docs" / "reference" / "bounds.md"
 LIMITS = Limits()
 
 

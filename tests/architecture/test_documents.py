@@ -131,7 +131,7 @@ def test_the_index_leads_to_every_page(page: Path) -> None:
 
 
 def test_the_way_through_the_code_names_modules_that_exist() -> None:
-    """What services/walk-through.md, or another page there, names is a module or a folder."""
+    """What docs/reference/walk-through.md, or another page there, names is a module or a folder."""
     there = {
         f"/{path.relative_to(ROOT).with_suffix('').as_posix()}"
         for folder in ("services", "shared", "tests")
@@ -140,7 +140,8 @@ def test_the_way_through_the_code_names_modules_that_exist() -> None:
     }
     named = {
         (page.name, found)
-        for page in [*(ROOT / "services").glob("*.md"), *(ROOT / "shared").glob("*.md")]
+        for folder in ("docs/reference", "services", "shared")
+        for page in (ROOT / folder).glob("*.md")
         for found in re.findall(r"`([a-z_]+(?:/[a-z0-9_]+)+)(?:\.py|\.sql)?`", text(page))
     }
     assert len(named) > 50

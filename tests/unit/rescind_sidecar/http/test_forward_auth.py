@@ -1,4 +1,4 @@
-"""What a proxy hears about the call that it holds (services/verify.md)."""
+"""What a proxy hears about the call that it holds (docs/reference/verify.md)."""
 
 import json
 
