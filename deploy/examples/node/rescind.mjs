@@ -14,8 +14,7 @@ import { Holds } from './client/holds.mjs';
 import { Link } from './client/link.mjs';
 import { MalformedMessageError } from './client/messages.mjs';
 import { decodeRecord } from './client/record.mjs';
-import { isScope } from './client/scopes.mjs';
-import { isToken } from './client/tokens.mjs';
+import { requestOf } from './client/request.mjs';
 
 export { DeniedError } from './client/holds.mjs';
 
@@ -27,24 +26,17 @@ export const REASONS = Object.freeze([
 ]);
 
 const TIMEOUT_MS = 1_000;
-const OPTIONS = new Set(['require', 'audience', 'address', 'minSeq', 'timeoutMs']);
 
 /**
  * @typedef {import('./client/record.mjs').Record} Record
  * @typedef {import('./client/messages.mjs').CheckRequest} CheckRequest
+ * @typedef {import('./client/request.mjs').CheckOptions} CheckOptions
  * @typedef {import('./client/messages.mjs').Verdict} Verdict
  * @typedef {import('./client/holds.mjs').Hold} Hold
  *
  * @typedef {{ allowed: true, record: Record, asOf: number | bigint }} Allowed
  * @typedef {{ allowed: false, reason: string }} Denied
  * @typedef {Allowed & { instance: string, freshForMs: number, tokenForMs: number | null }} Fresh
- *
- * @typedef {object} CheckOptions
- * @property {readonly string[]} [require] the scopes that the token must have
- * @property {string} [audience] the service; the sidecar's own by default
- * @property {string} [address] the caller's address; tokens that are bound to networks need it
- * @property {number | bigint} [minSeq] a position of the ledger that the answer must cover
- * @property {number} [timeoutMs] how long to wait for the sidecar
  */
 
 export class Rescind {
@@ -59,6 +51,9 @@ export class Rescind {
    * @param {number} [options.timeoutMs] the deadline of a check
    */
   constructor({ socket = defaultSocket(), timeoutMs = TIMEOUT_MS } = {}) {
+    if (typeof socket !== 'string' || socket === '') {
+      throw new TypeError('`socket` is the path of the sidecar');
+    }
     this.#timeoutMs = timeoutMs;
     this.#link = new Link(socket, timeoutMs);
     this.#holds = new Holds(socket, timeoutMs, (request, ms) => this.#verdict(request, ms));
@@ -119,37 +114,6 @@ export class Rescind {
     }
     return denied('unavailable');
   }
-}
-
-/**
- * Return the request of a check, or the reason for which none is sent. Throws a TypeError.
- *
- * A misspelled option would check less than the caller believes, and a scope such as `a:x b:y`
- * would be covered by the pattern `a:*`.
- * @param {unknown} token
- * @param {CheckOptions} options
- * @returns {CheckRequest | string}
- */
-function requestOf(token, options) {
-  for (const name of Object.keys(options)) {
-    if (!OPTIONS.has(name)) throw new TypeError(`${name} is not an option of a check`);
-  }
-  const { require = [], audience = null, address = null, minSeq = 0 } = options;
-  if (!Array.isArray(require) || !require.every(isScope)) {
-    throw new TypeError('`require` is an array of valid scopes, such as ["search:read"]');
-  }
-  if (audience !== null && (typeof audience !== 'string' || audience === '')) {
-    throw new TypeError('`audience` is the name of a service');
-  }
-  if (address !== null && typeof address !== 'string') {
-    throw new TypeError('`address` is the address of the caller, as text');
-  }
-  if (!(typeof minSeq === 'bigint' || Number.isSafeInteger(minSeq)) || minSeq < 0) {
-    throw new TypeError('`minSeq` is the `seq` that a revocation returned');
-  }
-  if (token === undefined || token === null) return 'missing';
-  if (typeof token !== 'string' || !isToken(token)) return 'malformed';
-  return { token, require, audience, minSeq, address };
 }
 
 /**

@@ -1,6 +1,7 @@
 /** What the middleware for Express and the hook for Fastify share: one call from start to end. */
 import { Rescind } from '../rescind.mjs';
-import { checkOptions, refusalOf } from './refusal.mjs';
+import { checkRefusalOptions, refusalOf } from './refusal.mjs';
+import { checkOptions } from './request.mjs';
 import { bearerToken } from './tokens.mjs';
 
 const OPTIONS = new Set([
@@ -41,7 +42,9 @@ export class Guard {
     for (const name of Object.keys(options)) {
       if (!OPTIONS.has(name)) throw new TypeError(`${name} is not an option of the middleware`);
     }
-    checkOptions(options);
+    const { require, audience } = options;
+    checkOptions({ require, audience });
+    checkRefusalOptions(options);
     this.#options = { hold: true, preflight: false, require: [], ...options };
     this.#options.rescind ??= shared ??= new Rescind();
   }

@@ -156,10 +156,11 @@ export class Holds {
    * @returns {Promise<Hold | Denied>}
    */
   async begin(request, timeoutMs) {
+    const deadline = performance.now() + timeoutMs;
     if (!(await this.#watches(timeoutMs))) return { allowed: false, reason: 'unavailable' };
     const [changes, watching] = [this.#changes, this.#watching];
     const sentMs = bootMs();
-    const answer = await this.#check(request, timeoutMs);
+    const answer = await this.#check(request, deadline - performance.now());
     if (!answer.allowed) return answer;
     this.#noteInstance(answer.instance);
     if (this.#closed) return { allowed: false, reason: 'unavailable' };

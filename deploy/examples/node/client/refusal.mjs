@@ -1,6 +1,4 @@
 /** How an HTTP service refuses a call (RFC 6750, RFC 9457), for every framework. */
-import { isScope } from './scopes.mjs';
-
 const RETRY_AFTER_S = '1';
 const METADATA = /^https?:\/\/[!#-[\]-~]+$/;
 const NOT_JUDGED = new Set(['no_lease', 'unavailable']);
@@ -73,17 +71,14 @@ function challengeOf(reason, notJudged, require) {
   // Without an error code: the client must not throw away a token that may be valid.
   if (notJudged || reason === 'missing') return ['realm="rescind"'];
   if (reason !== 'insufficient_scope') return ['error="invalid_token"'];
-  return ['error="insufficient_scope"', `scope="${[...require].sort().join(' ')}"`];
+  return ['error="insufficient_scope"', `scope="${[...new Set(require)].sort().join(' ')}"`];
 }
 
 /**
  * Throw a TypeError for options that no refusal could be built from.
  * @param {RefusalOptions} options
  */
-export function checkOptions({ require = [], resourceMetadata, staleStatus = 503 }) {
-  if (!Array.isArray(require) || !require.every(isScope)) {
-    throw new TypeError('`require` is an array of valid scopes, such as ["search:read"]');
-  }
+export function checkRefusalOptions({ resourceMetadata, staleStatus = 503 }) {
   if (resourceMetadata !== undefined && !METADATA.test(resourceMetadata)) {
     throw new TypeError('`resourceMetadata` is the URL of the metadata of the resource');
   }
