@@ -1,8 +1,9 @@
-/** Use the example's client as the lines on stdin say. The argument is the path of `rescind.mjs`. */
+/** Use the example's client as the lines on stdin say: `node_driver.mjs RESCIND_MJS TIMEOUT_MS`. */
 import { createInterface } from 'node:readline';
 
-const { Rescind } = await import(process.argv[2]);
-const rescind = new Rescind({ timeoutMs: 2_000 });
+const [client, timeoutMs] = process.argv.slice(2);
+const { Rescind } = await import(client);
+const rescind = new Rescind({ timeoutMs: Number(timeoutMs) });
 const holds = new Map();
 
 const CALLS = {

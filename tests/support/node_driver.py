@@ -27,12 +27,15 @@ class NodeDriver:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, example: Path, socket: Path) -> AsyncIterator["NodeDriver"]:
-        """Run the driver, whose client has a deadline of two seconds."""
+    async def running(
+        cls, example: Path, socket: Path, *, timeout_ms: int = 2_000
+    ) -> AsyncIterator["NodeDriver"]:
+        """Run the driver; its client's checks have this deadline."""
         process = await asyncio.create_subprocess_exec(
             NODE,
             str(_SCRIPT),
             str(example / "rescind.mjs"),
+            str(timeout_ms),
             env=clean_environment(RESCIND_SOCKET=str(socket)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

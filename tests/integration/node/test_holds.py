@@ -12,6 +12,9 @@ from tests.support.sidecar import LedgerInMemory, RunningSidecar, now_us, runnin
 
 from rescind.core.posture import Posture
 
+_RESTART_MS = 8_000
+"""Below the lease term of the ledger in memory, and longer than a busy machine needs to restart."""
+
 
 @pytest.fixture
 def link() -> LedgerInMemory:
@@ -128,20 +131,22 @@ async def test_work_ends_after_a_sidecar_that_stopped_and_does_not_return(
 
 
 async def test_work_goes_on_through_a_restart_and_the_new_sidecar_ends_it(
-    tmp_path: Path, node: NodeDriver
+    tmp_path: Path, example: Path
 ) -> None:
     link = LedgerInMemory()
+    socket = tmp_path / "search.sock"
     spared, doomed = link.issue("agent:x"), link.issue("agent:y")
-    with running(tmp_path / "search.sock", link):
-        kept, _ = await node.hold(spared)
-        hit, _ = await node.hold(doomed)
-    link.revoke("subject:agent:y")  # while no sidecar runs
-    with running(tmp_path / "search.sock", link) as sidecar:
-        assert await node.ended(hit) == "revoked"
-        assert await node.reason(spared) is None
-        assert not node.has_answer(kept)
-        sidecar.push(link.revoke("subject:agent:x"))
-        assert await node.ended(kept) == "revoked"
+    async with NodeDriver.running(example, socket, timeout_ms=_RESTART_MS) as node:
+        with running(socket, link):
+            kept, _ = await node.hold(spared)
+            hit, _ = await node.hold(doomed)
+        link.revoke("subject:agent:y")  # while no sidecar runs
+        with running(socket, link) as sidecar:
+            assert await node.ended(hit) == "revoked"
+            assert await node.reason(spared) is None
+            assert not node.has_answer(kept)
+            sidecar.push(link.revoke("subject:agent:x"))
+            assert await node.ended(kept) == "revoked"
 
 
 async def test_in_grace_a_check_is_allowed_and_no_work_is_held(
