@@ -7,6 +7,8 @@ import django
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path
+from django.utils.decorators import method_decorator
+from django.views import View
 
 from rescind.integrations.django import requires
 
@@ -72,6 +74,20 @@ async def stream_async(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(parts())
 
 
+@method_decorator(requires("search:read"), name="dispatch")
+class Search(View):
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse(request.rescind.subject)  # type: ignore[attr-defined]  # the decorator's
+
+
+@method_decorator(requires("search:read"), name="dispatch")
+class SearchAsync(View):
+    async def get(self, request: HttpRequest) -> HttpResponse:
+        if "slow" in request.GET:
+            return await slow_async(request)
+        return HttpResponse(request.rescind.subject)  # type: ignore[attr-defined]  # the decorator's
+
+
 def failing(request: HttpRequest) -> HttpResponse:
     raise LookupError
 
@@ -79,6 +95,8 @@ def failing(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("search", search),
     path("search-async", search_async),
+    path("search-class", Search.as_view()),
+    path("search-class-async", SearchAsync.as_view()),
     path("plain", plain),
     path("slow", slow),
     path("slow-async", slow_async),

@@ -88,8 +88,7 @@ class Attachment:
     def __init__(self, verifier: Checking | None) -> None:
         self._given = verifier
         self._owned: Checking | None = None
-        self._attaching = asyncio.Lock()
-        self._attaching_in_thread = threading.Lock()
+        self._attaching = threading.Lock()
         self._failed_s = float("-inf")
         self._unready = Unready()
 
@@ -100,18 +99,23 @@ class Attachment:
 
     async def verifier(self) -> Checking:
         """Return the verifier. Raises UnreachableError."""
-        if (verifier := self._given or self._owned) is not None:
+        if (verifier := self._find()) is not None:
             return verifier
-        async with self._attaching:  # one thread, although many calls may wait
-            # In a thread: a sidecar that hangs must not block the exempt paths.
-            return await asyncio.to_thread(self.attach)
+        # In a thread: a sidecar that hangs must not block the exempt paths.
+        return await asyncio.to_thread(self._attach_once, clock.monotonic_s())
 
     def attach(self) -> Checking:
         """Return the verifier, blocking this thread at the first call. Raises UnreachableError."""
-        if (verifier := self._given or self._owned) is not None:
+        if (verifier := self._find()) is not None:
             return verifier
-        called_s = clock.monotonic_s()
-        with self._attaching_in_thread:
+        return self._attach_once(clock.monotonic_s())
+
+    def _find(self) -> Checking | None:
+        return self._owned if self._given is None else self._given
+
+    def _attach_once(self, called_s: float) -> Checking:
+        """Attach, or share the result of an attempt that ended after a call began."""
+        with self._attaching:
             if (verifier := self._owned) is not None:
                 return verifier
             if self._failed_s >= called_s:

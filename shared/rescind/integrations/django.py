@@ -26,9 +26,19 @@ The keys of the setting `RESCIND`, all optional:
 """
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Mapping,
+)
 from functools import lru_cache, wraps
-from typing import Any, cast
+from inspect import iscoroutine
+from typing import Any, Self, cast
 
 from rescind.errors import DeniedError
 from rescind.integrations import cgi_variables
@@ -50,7 +60,6 @@ __all__ = ["build_guard", "middleware", "requires"]
 
 _KEYS = frozenset({"AUDIENCE", "EXEMPT", "PREFLIGHT", "REQUIRE", "RESOURCE_METADATA", "VERIFIER"})
 
-Respond = Callable[[], HttpResponseBase]
 AsyncRespond = Callable[[], Awaitable[HttpResponseBase]]
 View = Callable[..., Any]
 
@@ -77,9 +86,9 @@ def middleware(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequ
 
         return serve_async
 
-    def serve(request: HttpRequest) -> HttpResponseBase:
+    def serve(request: HttpRequest) -> Any:
         if is_open(request):
-            return cast("HttpResponseBase", get_response(request))
+            return get_response(request)
         return _serve(guard, request, lambda: get_response(request))
 
     return serve
@@ -105,7 +114,7 @@ def requires(*scopes: str, audience: str | None = None) -> Callable[[View], View
             return guarded_async
 
         @wraps(view)
-        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             guard = build_guard(required, audience=audience)
             return _serve(guard, request, lambda: view(request, *args, **kwargs))
 
@@ -148,7 +157,13 @@ def _find_attachment(verifier: Any) -> Attachment:
     return Attachment(verifier)
 
 
-def _serve(guard: Guard, request: HttpRequest, respond: Respond) -> HttpResponseBase:
+def _serve(
+    guard: Guard, request: HttpRequest, respond: Callable[[], Any]
+) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+    """Serve a call in a thread, or return a coroutine if the view returns one.
+
+    `dispatch` of an asynchronous class is such a view: only its result shows that.
+    """
     call = ThreadCall.begin(guard, request.META)
     if isinstance(call, Refusal):
         return _build_response(call)
@@ -158,11 +173,23 @@ def _serve(guard: Guard, request: HttpRequest, respond: Respond) -> HttpResponse
     except BaseException:
         call.end()
         raise
+    if iscoroutine(response):
+        call.end()
+        return _serve_coroutine(guard, request, response)
     if (refusal := call.refusal) is not None:
         call.end()
         response.close()
         return _build_response(refusal)
     return hold_response(response, guard, request, call)
+
+
+async def _serve_coroutine(
+    guard: Guard, request: HttpRequest, response: Coroutine[Any, Any, HttpResponseBase]
+) -> HttpResponseBase:
+    try:
+        return await _serve_async(guard, request, lambda: response)
+    finally:
+        response.close()  # it never began if the call was refused
 
 
 def hold_response(
@@ -238,8 +265,16 @@ async def _iterate_held(
         raise asyncio.CancelledError from None
 
 
+class _RefusalResponse(HttpResponse):
+    """A refusal. Django awaits it in place of an asynchronous class's coroutine."""
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        yield from ()
+        return self
+
+
 def _build_response(refusal: Refusal) -> HttpResponse:
-    return HttpResponse(refusal.body, status=refusal.status, headers=dict(refusal.headers))
+    return _RefusalResponse(refusal.body, status=refusal.status, headers=dict(refusal.headers))
 
 
 def _add(request: HttpRequest, **facts: object) -> None:

@@ -48,7 +48,9 @@ def _headers(token: str, headers: dict[str, str]) -> dict[str, str]:
     return headers | ({"Authorization": f"Bearer {token}"} if token else {})
 
 
-@pytest.mark.parametrize("path", ["/search", "/search-async"])
+@pytest.mark.parametrize(
+    "path", ["/search", "/search-async", "/search-class", "/search-class-async"]
+)
 def test_the_decorator_admits_and_refuses_in_both_kinds_of_views(
     get: Callable[..., Any], verifier: FakeVerifier, path: str
 ) -> None:
@@ -97,6 +99,15 @@ def test_a_response_that_has_not_begun_is_replaced_once_the_token_is_denied(
         pytest.skip("a synchronous project cannot cancel a view")
     with override_settings(MIDDLEWARE=MIDDLEWARE):
         answer = get(path, verifier.issue(subject="agent:a").token)
+    assert (answer.status_code, answer["x-rescind-reason"]) == (401, "revoked")
+    assert verifier._supervisor._registered == set()
+
+
+def test_a_class_of_asynchronous_methods_is_cancelled(
+    get: Callable[..., Any], verifier: FakeVerifier
+) -> None:
+    agent = verifier.issue(subject="agent:a", scopes={"search:read"})
+    answer = get("/search-class-async?slow=1", agent.token)
     assert (answer.status_code, answer["x-rescind-reason"]) == (401, "revoked")
     assert verifier._supervisor._registered == set()
 
