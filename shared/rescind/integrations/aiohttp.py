@@ -32,7 +32,7 @@ from rescind.errors import DeniedError
 from rescind.integrations.asgi_call import POLICY_VIOLATION, TRY_AGAIN_LATER
 from rescind.integrations.attachment import Attachment, Checking
 from rescind.integrations.extras import needing
-from rescind.integrations.guard import Guard, Requirement
+from rescind.integrations.guard import Guard, Requirement, open_paths
 from rescind.wire.bearer import Refusal
 
 with needing("aiohttp", "aiohttp"):
@@ -68,17 +68,17 @@ def setup(
     Without `verifier`, it attaches to the sidecar that the environment names, at the first call and
     again at each later call until that succeeds. `audience` None means the sidecar's service. Paths
     in `exempt` match exactly and need no token. `resource_metadata` is the URL of the resource's
-    metadata (RFC 9728), for the challenges. Raises ValueError for an invalid URL, and ScopeError
-    for an invalid scope.
+    metadata (RFC 9728), for the challenges. Raises ValueError for an invalid URL or `exempt`, and
+    ScopeError for an invalid scope.
     """
     attachment = Attachment(verifier)
     requirement = Requirement.parse(require, audience=audience, resource_metadata=resource_metadata)
     guard = app[_GUARD] = Guard(attachment, requirement)
-    open_paths = frozenset(exempt)
+    exempt_paths = open_paths(exempt)
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path in open_paths or (preflight and _is_preflight(request)):
+        if request.path in exempt_paths or (preflight and _is_preflight(request)):
             return await handler(request)
         return await _serve(guard, request, lambda request: _send(request, handler))
 

@@ -41,7 +41,7 @@ from rescind.integrations.asgi_call import (
     address_of,
 )
 from rescind.integrations.attachment import Attachment, Checking
-from rescind.integrations.guard import Guard, Requirement
+from rescind.integrations.guard import Guard, Requirement, open_paths
 from rescind.wire.bearer import Refusal
 
 __all__ = ["POLICY_VIOLATION", "Checking", "RescindMiddleware"]
@@ -58,8 +58,8 @@ class RescindMiddleware:
     no token. `hold=False` checks a call only at its beginning, and never cancels the application.
     `preflight=True` passes CORS preflights on without a token: OPTIONS with `Origin` and
     `Access-Control-Request-Method` (Fetch, 3.3). `resource_metadata` is the URL of the resource's
-    metadata (RFC 9728), for the challenges. Raises ValueError for an invalid URL, and ScopeError
-    for an invalid scope.
+    metadata (RFC 9728), for the challenges. Raises ValueError for an invalid URL or `exempt`, and
+    ScopeError for an invalid scope.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class RescindMiddleware:
             require, audience=audience, resource_metadata=resource_metadata
         )
         self._guard = Guard(self._attachment, requirement)
-        self._exempt = frozenset(exempt)
+        self._exempt = open_paths(exempt)
         self._hold = hold
         self._preflight = preflight
 

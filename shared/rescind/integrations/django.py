@@ -44,7 +44,7 @@ from rescind.errors import DeniedError
 from rescind.integrations import cgi_variables
 from rescind.integrations.attachment import Attachment
 from rescind.integrations.extras import needing
-from rescind.integrations.guard import Guard, Requirement
+from rescind.integrations.guard import Guard, Requirement, open_paths
 from rescind.integrations.thread_call import ThreadCall
 from rescind.wire.bearer import Refusal
 
@@ -69,7 +69,7 @@ def middleware(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequ
     """Require a good token for each call, as the setting `RESCIND` says."""
     configured = _read_settings()
     guard = build_guard(configured.get("REQUIRE", ()))
-    exempt = frozenset(configured.get("EXEMPT", ("/healthz",)))
+    exempt = open_paths(configured.get("EXEMPT", ("/healthz",)))
     preflight = bool(configured.get("PREFLIGHT", False))
 
     def is_open(request: HttpRequest) -> bool:

@@ -15,6 +15,16 @@ from rescind.wire.bearer import Refusal
 Headers = Iterable[tuple[bytes, bytes]]
 
 
+def open_paths(exempt: Collection[str]) -> frozenset[str]:
+    """Return the paths that need no token. Raises ValueError for a single text.
+
+    The characters of `/healthz` would be paths, and the first one is the path of the first page.
+    """
+    if isinstance(exempt, str):
+        raise ValueError("`exempt` is a collection of paths: put the one into a list")  # noqa: TRY004 like every other wrong value of it
+    return frozenset(exempt)
+
+
 @dataclass(frozen=True, slots=True)
 class Requirement:
     """The requirements of calls: scopes, the audience, and where clients learn to get a token.

@@ -36,7 +36,7 @@ class ThreadCall:
         self._guard = guard
         self._holding = holding
         self._connection = connection
-        self._open = threading.Lock()
+        self._open = threading.RLock()  # the collector may end a call while one is cut off
         self._ended = False
 
     @classmethod
@@ -106,6 +106,10 @@ class HeldBody(Iterator[bytes]):
         if part is None:
             raise StopIteration
         return part
+
+    def __del__(self) -> None:
+        """End the call of a response that was replaced, and is never closed."""
+        self._call.end()
 
     def close(self) -> None:
         """End the call and close the application's body."""

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from rescind.integrations.attachment import Attachment, Checking
 from rescind.integrations.cgi_variables import is_preflight
-from rescind.integrations.guard import Guard, Requirement
+from rescind.integrations.guard import Guard, Requirement, open_paths
 from rescind.integrations.thread_call import HeldBody, ThreadCall
 from rescind.wire.bearer import Refusal
 
@@ -41,7 +41,7 @@ class RescindMiddleware:
     first call and again at each later call until that succeeds. `audience` None means the sidecar's
     service. Paths in `exempt` match `PATH_INFO` exactly and need no token. `resource_metadata` is
     the URL of the resource's metadata (RFC 9728), for the challenges. Raises ValueError for an
-    invalid URL, and ScopeError for an invalid scope.
+    invalid URL or `exempt`, and ScopeError for an invalid scope.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class RescindMiddleware:
             require, audience=audience, resource_metadata=resource_metadata
         )
         self._guard = Guard(Attachment.of(verifier), requirement)
-        self._exempt = frozenset(exempt)
+        self._exempt = open_paths(exempt)
         self._preflight = preflight
 
     def __call__(
@@ -93,7 +93,7 @@ class _Response(Iterator[bytes]):
         self._start_response = start_response
         self._head: tuple[Any, ...] | None = None
         self._write: Callable[[bytes], object] | None = None
-        self._body = HeldBody(call, ())
+        self._body: HeldBody | None = None
         self._refused = False
 
     def run(self, app: "WSGIApplication", environ: "WSGIEnvironment") -> Iterable[bytes]:
@@ -129,15 +129,18 @@ class _Response(Iterator[bytes]):
         """Return the next part. Raises ConnectionResetError once the token is denied."""
         if self._refused:
             raise StopIteration
-        part = next(self._body, None) if self._write is not None else self._take_first()
+        part = self._take() if self._write is not None else self._take_first()
         if part is None:
             raise StopIteration
         return part
 
+    def _take(self) -> bytes | None:
+        return None if self._body is None else next(self._body, None)
+
     def _take_first(self) -> bytes | None:
         """Return the first part, or the body of the refusal."""
         try:
-            part = next(self._body, None)
+            part = self._take()
         except ConnectionResetError:
             refusal = self._call.refusal
             if refusal is None or self._write is not None:
@@ -150,4 +153,5 @@ class _Response(Iterator[bytes]):
 
     def close(self) -> None:
         """End the call and close the application's body."""
-        self._body.close()
+        if self._body is not None:
+            self._body.close()

@@ -174,3 +174,5 @@ def test_an_invalid_scope_is_an_error_at_once() -> None:
         requires("a scope")
     with pytest.raises(ScopeError):
         setup(web.Application(), require="search")
+    with pytest.raises(ValueError, match="exempt"):
+        setup(web.Application(), exempt="/open")

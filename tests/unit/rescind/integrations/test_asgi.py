@@ -356,6 +356,11 @@ async def test_a_refusal_of_the_token_itself_is_not_logged(
     assert caplog.records == []
 
 
+def test_a_single_exempt_path_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="exempt"):
+        RescindMiddleware(Recorded().app, exempt="/healthz")
+
+
 @pytest.mark.parametrize("require", ["read", ["read write"], {""}, ("a*",)])
 def test_an_invalid_collection_of_scopes_is_refused_at_once(require: Any) -> None:
     with pytest.raises(ScopeError):

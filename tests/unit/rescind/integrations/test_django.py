@@ -156,6 +156,15 @@ def test_an_unknown_key_of_the_setting_is_an_error(configured: dict[str, Any]) -
         Client().get("/plain")
 
 
+def test_a_single_exempt_path_is_an_error(verifier: FakeVerifier) -> None:
+    configured = {"VERIFIER": verifier, "EXEMPT": "/plain"}
+    with (
+        override_settings(MIDDLEWARE=MIDDLEWARE, RESCIND=configured),
+        pytest.raises(ValueError, match="exempt"),
+    ):
+        Client().get("/")
+
+
 def test_an_invalid_scope_is_an_error_at_once(verifier: FakeVerifier) -> None:
     with pytest.raises(ScopeError):
         requires("a scope")

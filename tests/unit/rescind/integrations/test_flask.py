@@ -119,6 +119,14 @@ def test_a_stream_is_broken_off_and_its_hold_ends(
     assert verifier._supervisor._registered == set()
 
 
+def test_a_stream_that_a_handler_replaces_leaves_no_hold(
+    app: Flask, client: FlaskClient, verifier: FakeVerifier
+) -> None:
+    app.after_request(lambda _: Response("replaced"))
+    assert client.get("/stream", headers=verifier.issue().headers).text == "replaced"
+    assert verifier._supervisor._registered == set()
+
+
 def test_a_file_is_sent_whole_and_its_hold_ends(
     client: FlaskClient, verifier: FakeVerifier
 ) -> None:

@@ -173,11 +173,13 @@ def test_a_preflight_passes_only_where_that_is_set(
     assert server.status == status
 
 
-def test_an_invalid_scope_or_url_is_an_error_at_once(verifier: FakeVerifier) -> None:
+def test_an_invalid_scope_url_or_list_of_paths_is_an_error_at_once(verifier: FakeVerifier) -> None:
     with pytest.raises(ScopeError):
         RescindMiddleware(hello, verifier, require="a")
     with pytest.raises(ValueError, match="resource_metadata"):
         RescindMiddleware(hello, verifier, resource_metadata="nowhere")
+    with pytest.raises(ValueError, match="exempt"):
+        RescindMiddleware(hello, verifier, exempt="/healthz")
 
 
 def test_a_response_that_has_not_begun_is_replaced_once_the_token_is_denied(
