@@ -31,16 +31,22 @@ _UVICORN = ("uvicorn", "--host", "127.0.0.1", "--port", "{port}")
 
 @dataclass(frozen=True, slots=True)
 class Framework:
-    """An example: the folder, and how to start its server (`python -m COMMAND`).
+    """An example, and how to start its server (`python -m COMMAND`) in its folder.
 
-    `problems` is False if refusals by the framework itself have its own form. `websocket` is True
-    if the example serves one.
+    The folder has the name of the framework if no other is given. `problems` is False if refusals
+    by the framework itself have its own form. `websocket` is True if the example serves one.
     """
 
     name: str
     command: tuple[str, ...]
     problems: bool = True
     websocket: bool = False
+    folder: str = ""
+
+    @property
+    def directory(self) -> Path:
+        """The directory of the example."""
+        return EXAMPLES / (self.folder or self.name)
 
 
 FRAMEWORKS = (
@@ -54,6 +60,11 @@ FRAMEWORKS = (
         "aiohttp",
         ("aiohttp.web", "--hostname", "127.0.0.1", "--port", "{port}", "app:build"),
         websocket=True,
+    ),
+    Framework(
+        "werkzeug",
+        ("flask", "--app", "app", "run", "--port", "{port}"),
+        folder="flask",
     ),
     Framework("wsgi", (*_GUNICORN, "app:application")),
 )
@@ -103,7 +114,7 @@ def serving(framework: Framework, directory: Path) -> Iterator[ServedExample]:
     with running(directory / "search.sock", link) as sidecar, log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *command],
-            cwd=EXAMPLES / framework.name,
+            cwd=framework.directory,
             env=clean_environment(RESCIND_SOCKET=str(sidecar.path)),
             stdin=subprocess.DEVNULL,
             stdout=output,

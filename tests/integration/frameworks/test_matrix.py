@@ -6,6 +6,7 @@ Each case runs on the example of each framework, on its real server, beside a re
 import asyncio
 import time
 from collections.abc import Iterator
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -63,9 +64,10 @@ def test_a_call_without_one_bearer_token_is_a_401(
 
 
 def test_a_revoked_token_is_a_401(served: ServedExample) -> None:
-    token = served.issue("agent:revoked")
+    subject = f"agent:{uuid4()}"
+    token = served.issue(subject)
     assert served.call("/", f"Bearer {token}").status_code == 200
-    served.revoke("subject:agent:revoked")
+    served.revoke(f"subject:{subject}")
     answer = served.call("/", f"Bearer {token}")
     assert_refused(answer, 401, "revoked", problem=served.framework.problems)
 
@@ -96,7 +98,7 @@ def test_a_preflight_passes_without_a_token(served: ServedExample) -> None:
 def test_a_stream_that_waits_is_broken_off_when_its_token_is_revoked(
     served: ServedExample,
 ) -> None:
-    subject = f"agent:stream-{served.framework.name}"
+    subject = f"agent:{uuid4()}"
     headers = {"Authorization": f"Bearer {served.issue(subject)}"}
     with httpx2.stream("GET", served.url("/stream"), headers=headers, timeout=10) as answer:
         assert answer.status_code == 200
@@ -112,7 +114,7 @@ def test_a_stream_that_waits_is_broken_off_when_its_token_is_revoked(
 
 
 def test_a_stream_is_broken_off_when_its_scope_is_taken_away(served: ServedExample) -> None:
-    subject = f"agent:narrowed-{served.framework.name}"
+    subject = f"agent:{uuid4()}"
     headers = {"Authorization": f"Bearer {served.issue(subject)}"}
     with httpx2.stream("GET", served.url("/stream"), headers=headers, timeout=10) as answer:
         parts = answer.iter_raw()
@@ -132,11 +134,12 @@ async def test_a_websocket_is_closed_with_the_reason_when_its_token_is_revoked(
     with pytest.raises(InvalidStatus) as refused:
         await asyncio.wait_for(connect(url).__aenter__(), 10)
     assert refused.value.response.status_code == 401
-    headers = {"Authorization": f"Bearer {served.issue('agent:socket')}"}
+    subject = f"agent:{uuid4()}"
+    headers = {"Authorization": f"Bearer {served.issue(subject)}"}
     async with connect(url, additional_headers=headers) as websocket:
         await websocket.send("hello")
         assert await websocket.recv() == "hello"
-        served.revoke("subject:agent:socket")
+        served.revoke(f"subject:{subject}")
         revoked_s = time.monotonic()
         with pytest.raises(ConnectionClosedError) as closed:
             await websocket.recv()

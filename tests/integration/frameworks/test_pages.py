@@ -11,7 +11,10 @@ _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _EXAMPLE = re.compile(r"`(deploy/examples/[\w/-]+\.py)`")
 
 
-@pytest.mark.parametrize("name", sorted({each.name.partition("-")[0] for each in FRAMEWORKS}))
+NAMES = sorted({each.directory.name.partition("-")[0] for each in FRAMEWORKS})
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_line_of_a_page_is_in_an_example_that_it_names(name: str) -> None:
     page = PAGES / f"{name}.md"
     text = page.read_text(encoding="utf-8")
@@ -25,9 +28,10 @@ def test_every_line_of_a_page_is_in_an_example_that_it_names(name: str) -> None:
 
 
 def test_every_example_is_in_the_matrix_and_has_a_command_that_its_page_shows() -> None:
-    names = {each.name for each in FRAMEWORKS}
-    assert names <= {path.parent.name for path in EXAMPLES.glob("*/app.py")}
     for framework in FRAMEWORKS:
+        assert (framework.directory / "app.py").is_file()
+        if framework.folder:
+            continue  # another server for the same example
         page = (PAGES / f"{framework.name.partition('-')[0]}.md").read_text(encoding="utf-8")
         program, application = framework.command[0], framework.command[-1]
         assert re.search(rf"`(?:python -m )?{program} .*{application}`", page), framework.name
@@ -36,5 +40,5 @@ def test_every_example_is_in_the_matrix_and_has_a_command_that_its_page_shows() 
 def test_the_pages_refer_to_what_all_integrations_share() -> None:
     shared = "README.md#what-all-of-them-share"
     assert "what-all-of-them-share" in anchors(PAGES / "README.md")
-    for name in {each.name.partition("-")[0] for each in FRAMEWORKS}:
+    for name in NAMES:
         assert shared in links(PAGES / f"{name}.md"), name
