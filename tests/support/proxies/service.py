@@ -37,11 +37,11 @@ class Reached:
 
 @dataclass(slots=True)
 class Service:
-    """An ASGI application: `…/events` is a stream of two events, `…/status/N` answers N."""
+    """An ASGI application: `…/events` is a stream of three events, `…/status/N` answers N."""
 
     calls: dict[str, Reached] = field(default_factory=dict)
     port: int = 0
-    _released: dict[str, asyncio.Event] = field(default_factory=dict)
+    _released: dict[str, asyncio.Semaphore] = field(default_factory=dict)
     _loop: asyncio.AbstractEventLoop | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -65,17 +65,19 @@ class Service:
 
     async def _stream(self, call: str, send: Any) -> None:
         self._loop = asyncio.get_running_loop()
-        released = self._released[call] = asyncio.Event()
+        released = self._released[call] = asyncio.Semaphore(0)
         head = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
         await send({"type": "http.response.start", "status": 200, "headers": head})
-        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
-        await released.wait()
-        await send({"type": "http.response.body", "body": b"data: 2\n\n"})
+        for number in (1, 2, 3):
+            event = b"data: %d\n\n" % number
+            await send({"type": "http.response.body", "body": event, "more_body": number < 3})
+            if number < 3:
+                await released.acquire()
 
     def release(self, call: str) -> None:
-        """Let a stream send its second event, and end."""
+        """Let a stream send its next event."""
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._released[call].set)
+        self._loop.call_soon_threadsafe(self._released[call].release)
 
 
 async def _read(receive: Any) -> bytes:
