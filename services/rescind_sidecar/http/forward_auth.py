@@ -3,8 +3,9 @@
 At exactly `/verify`, the query is the proxy's. An unknown parameter is refused: if it were ignored,
 the check would cover less than its author intended. `require` (or `scope`) names scopes. `min_seq`
 is a position of the ledger that the answer must cover. `audience` names a service, but only one
-that RESCIND_AUDIENCES lists, because some proxies append the caller's own query. Below `/verify/`,
-the path and the query are those of the caller's request, and are ignored.
+that RESCIND_AUDIENCES lists, because some proxies append the caller's own query. `audience` is
+refused if X-Forwarded-Uri shows that the query is the caller's. Below `/verify/`, the path and the
+query are those of the caller's request, and are ignored.
 
 Some tokens are bound to the caller's address. It is read from the header that
 RESCIND_ADDRESS_HEADER names, such as x-real-ip: the proxy must always set this header, and
@@ -40,6 +41,7 @@ _MAX_PARAMETERS = 100
 _MAX_QUERIES = 1024
 _MAX_CACHED_QUERY_BYTES = 256
 _AS_OF = record_headers.AS_OF.encode()
+_CALLED = b"x-forwarded-uri"
 _ADVICE = "and never the caller's own query (Caddy: `uri /verify?`)"
 
 
@@ -57,6 +59,8 @@ class VerifyEndpoint:
         try:
             if request.query and request.path == PATH:
                 stated = _read_requirements(request.query)
+                if stated.audience is not None:
+                    _require_own_query(request)
             token = bearer.find(request.headers)
             address = self._find_address(request) if self._address_header else None
             decision = self._forward_auth.decide(AuthRequest(token, stated, address))
@@ -96,6 +100,16 @@ def _read_requirements(query: bytes) -> Requirements:
     if len(query) <= _MAX_CACHED_QUERY_BYTES:
         return _parse_cached(query)
     return _parse(query)
+
+
+def _require_own_query(request: HttpRequest) -> None:
+    """Raise RequirementsError for the very query of the call, in the X-Forwarded-Uri of the proxy.
+
+    Otherwise a caller behind Caddy without a `?` would choose among the audiences.
+    """
+    for name, value in request.headers:
+        if name.lower() == _CALLED and value.partition(b"?")[2] == request.query:
+            raise RequirementsError(f"`audience` is in the caller's own query: name it, {_ADVICE}.")
 
 
 def _parse(query: bytes) -> Requirements:

@@ -4,12 +4,15 @@ Such a configuration may lose a reason or a header. It never lets a call through
 asked as the operator meant it, refuses.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+import pytest_asyncio
+from tests.support import data_plane
+from tests.support.data_plane import DataPlane
 from tests.support.free_ports import free_port
-from tests.support.proxies import programs
+from tests.support.proxies import programs, site
 from tests.support.proxies.caller import Caller
 from tests.support.proxies.programs import CADDY, ENVOY, NGINX, TRAEFIK, Proxy
 from tests.support.proxies.site import Site
@@ -195,6 +198,46 @@ def test_the_caller_never_chooses_the_audience(first: Caller, behind: Site, othe
         answer = first.call(f"/p{query}", elsewhere)
         assert answer.reached is None
         assert answer.status in {400, 401, 500}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def several(behind: Site) -> AsyncIterator[DataPlane]:
+    """Serve HTTP for the same sidecar, which answers for another service too."""
+    plane = data_plane.running(behind.sidecar, RESCIND_AUDIENCES="mail")
+    async with site.held(plane) as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", ["caddy", "nginx-uri", "traefik", "envoy"])
+def test_the_caller_does_not_choose_among_the_audiences_of_a_sidecar(
+    name: str, behind: Site, several: DataPlane, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    proxy, files = _FIRST[name]
+    if proxy.find() is None:
+        pytest.skip(f"{proxy.name} is not installed: see .ci/run")
+    folder = tmp_path_factory.mktemp("several") / name
+    ports = {**behind.ports, programs.SIDECAR: several.port}
+    elsewhere = behind.link.issue(scopes=READ, audience=("mail",))
+    own = behind.link.issue(scopes=READ, audience=("search",))
+    with programs.running_files(proxy, folder, files=files, ports=ports) as port:
+        caller = Caller(port, behind.service)
+        assert caller.call("/p", own).status == 200
+        for query in (
+            "audience=mail",
+            "audience=mail&",
+            "&audience=mail",
+            "audience=%6dail",
+            "%61udience=mail",
+            "audience=mail&audience=mail",
+            "audience=mail&require=search:read",
+            "audience=mail&min_seq=0",
+            "audience=mail#x",
+            "audience=mail?",
+            "?audience=mail",
+        ):
+            answer = caller.call(f"/p?{query}", elsewhere)
+            assert (query, answer.reached) == (query, None)
+            assert answer.status in {400, 401, 500}
 
 
 @pytest.mark.parametrize(

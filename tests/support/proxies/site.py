@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from tests.support import data_plane, sidecar
 from tests.support.data_plane import DataPlane
@@ -13,6 +14,8 @@ from tests.support.proxies.caller import Caller
 from tests.support.proxies.programs import Proxy
 from tests.support.proxies.service import Service
 from tests.support.sidecar import LedgerInMemory, RunningSidecar
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(slots=True)
@@ -56,14 +59,14 @@ async def running(folder: Path, *, term_ms: int = 10_000) -> AsyncIterator[Site]
 
 
 @asynccontextmanager
-async def held(block: AbstractAsyncContextManager[Site]) -> AsyncIterator[Site]:
+async def held(block: AbstractAsyncContextManager[_Value]) -> AsyncIterator[_Value]:
     """Enter and leave a block in one task, for a fixture, whose ends run in two."""
-    ready: asyncio.Future[Site] = asyncio.get_running_loop().create_future()
+    ready: asyncio.Future[_Value] = asyncio.get_running_loop().create_future()
     over = asyncio.Event()
 
     async def live() -> None:
-        async with block as site:
-            ready.set_result(site)
+        async with block as value:
+            ready.set_result(value)
             await over.wait()
 
     async with asyncio.TaskGroup() as tasks:

@@ -186,6 +186,22 @@ async def test_another_audience_can_be_named_only_if_it_is_listed(
     assert own.status == 200
 
 
+async def test_an_audience_in_the_callers_own_query_is_refused(verifier: FakeVerifier) -> None:
+    """Caddy without a `?` in `uri` sends such a query, and the call's own URI beside it."""
+    mail = verifier.issue(audience={"mail"}, scopes={"ok"})
+    async with served(plane(verifier, audiences=["mail"])) as (port, _):
+        for query, called, status in (
+            ("audience=mail", "/p?audience=mail", 400),
+            ("audience=mail", "/p?page=2", 200),
+            ("audience=mail", "/p", 200),
+            ("audience=mail&require=ok", "/p?audience=mail", 200),
+            ("require=ok", "/p?require=ok", 401),
+        ):
+            headers = bearer(mail.token), f"X-Forwarded-Uri: {called}"
+            answer = await ask(port, request(f"/verify?{query}", *headers))
+            assert (query, called, answer.status) == (query, called, status)
+
+
 @pytest.mark.parametrize("path", ["/verify/", "/verify/x", "/verify//", "http://h/verify/x"])
 @pytest.mark.parametrize(
     "query",
