@@ -48,7 +48,7 @@ def assert_unavailable(answer: Answer) -> None:
 
 
 def test_without_a_lease_a_call_is_told_to_try_again(brief: Site, proxy: Proxy) -> None:
-    caller, good = brief.caller(proxy), brief.link.issue(scopes=READ)
+    caller, good = brief.caller(proxy, faults=True), brief.link.issue(scopes=READ)
     wait_until(lambda: caller.call("/p", good).status == 200)
     unseen = brief.link.issue(scopes=READ)
     brief.link.reachable = False
@@ -72,7 +72,7 @@ def test_without_a_lease_a_call_is_told_to_try_again(brief: Site, proxy: Proxy) 
     "proxy", [each for each in PROXIES if each.without_answer_s], indirect=True
 )
 def test_a_frozen_sidecar_lets_no_call_through(behind: Site, proxy: Proxy) -> None:
-    caller, good = behind.caller(proxy), behind.link.issue(scopes=READ)
+    caller, good = behind.caller(proxy, faults=True), behind.link.issue(scopes=READ)
     assert caller.call("/p", good).status == 200
     assert proxy.without_answer_s is not None
     with frozen(behind.plane.pids):
@@ -88,7 +88,7 @@ def test_a_frozen_sidecar_lets_no_call_through(behind: Site, proxy: Proxy) -> No
 @pytest.mark.parametrize("proxy", [programs.TRAEFIK], indirect=True)
 def test_traefik_waits_for_a_frozen_sidecar_and_then_answers(behind: Site, proxy: Proxy) -> None:
     """Its limit of 30 seconds cannot be configured: the caller's own limit ends the call."""
-    caller, good = behind.caller(proxy), behind.link.issue(scopes=READ)
+    caller, good = behind.caller(proxy, faults=True), behind.link.issue(scopes=READ)
     assert proxy.without_answer_s is None
     assert caller.call("/p", good).status == 200
     with ExitStack() as stack:
@@ -108,7 +108,7 @@ def test_without_a_sidecar_no_call_goes_through(
     ports = {**behind.ports, programs.SIDECAR: free_port()}
     good = behind.link.issue(scopes=READ)
     with programs.running(proxy, folder, ports=ports) as port:
-        caller = Caller(port, behind.service)
+        caller = Caller(port, behind.service, faults=True)
         began_s = time.monotonic()
         answer = caller.call("/p", good)
         soon(time.monotonic() - began_s, at_most_s=1.5)
@@ -126,6 +126,8 @@ def test_a_service_that_is_gone_is_not_reported_as_a_refusal(
     folder = tmp_path_factory.mktemp("no-service") / proxy.name
     ports = {**behind.ports, programs.SERVICE: free_port()}
     with programs.running(proxy, folder, ports=ports) as port:
-        answer = Caller(port, behind.service).call("/p", behind.link.issue(scopes=READ))
+        answer = Caller(port, behind.service, faults=True).call(
+            "/p", behind.link.issue(scopes=READ)
+        )
         assert answer.status in {502, 503}
         assert answer.header("x-rescind-reason") is None

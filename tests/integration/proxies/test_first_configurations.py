@@ -6,6 +6,7 @@ asked as the operator meant it, refuses.
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -281,7 +282,8 @@ def test_a_request_body_never_makes_nginx_hang(
 
 @pytest.mark.parametrize("name", ["nginx", "caddy", "traefik", "envoy"])
 def test_a_token_that_cannot_be_looked_up_is_refused(name: str, start: Start, behind: Site) -> None:
-    caller, good = start(name, _FIRST[name]), behind.link.issue(scopes=READ)
+    caller = replace(start(name, _FIRST[name]), faults=True)
+    good = behind.link.issue(scopes=READ)
     behind.link.reachable = False
     try:
         answer = caller.call("/p", good)
@@ -302,6 +304,7 @@ def test_without_a_sidecar_no_call_goes_through(
     folder = tmp_path_factory.mktemp("first-gone") / name
     ports = {**behind.ports, programs.SIDECAR: free_port()}
     with programs.running_files(proxy, folder, files=files, ports=ports) as port:
-        answer = Caller(port, behind.service).call("/p", behind.link.issue(scopes=READ))
+        caller = Caller(port, behind.service, faults=True)
+        answer = caller.call("/p", behind.link.issue(scopes=READ))
         assert answer.reached is None
         assert answer.status == {"nginx": 500, "caddy": 502, "traefik": 500, "envoy": 403}[name]

@@ -35,12 +35,12 @@ class Site:
         """The real port for each port of the shipped files."""
         return {programs.SIDECAR: self.plane.port, programs.SERVICE: self.service.port}
 
-    def caller(self, proxy: Proxy) -> Caller:
+    def caller(self, proxy: Proxy, *, faults: bool = False) -> Caller:
         """Return a caller of a proxy that runs from its shipped files."""
         if proxy.name not in self._started:
             running = programs.running(proxy, self.folder / proxy.name, ports=self.ports)
             self._started[proxy.name] = self._stack.enter_context(running)
-        return Caller(self._started[proxy.name], self.service)
+        return Caller(self._started[proxy.name], self.service, faults)
 
 
 @asynccontextmanager
