@@ -27,8 +27,8 @@ _CODES = {
 }
 _OVERWRITE_IF_EXISTS_OR_ADD = 2
 _OURS = (*record_headers.NAMES, record_headers.AS_OF)
-# Behind CGI and WSGI, `x_rescind_subject` and `x-rescind-subject` are one variable.
-_MADE_UP = re.compile(rb"x[-_]rescind[-_]")
+# Behind CGI and WSGI, `x_rescind_subject` and `x.rescind.subject` are `x-rescind-subject` too.
+_MADE_UP = re.compile(rb"x[^a-z0-9]rescind[^a-z0-9]")
 _LOOK_ALIKES = [name.replace("-", "_") for name in _OURS]
 
 
