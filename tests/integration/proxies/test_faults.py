@@ -30,7 +30,7 @@ async def brief(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]
 
 @contextmanager
 def frozen(pids: list[int]) -> Iterator[None]:
-    """Stop the workers of the sidecar's HTTP (SIGSTOP) for the block."""
+    """Stop the workers of the sidecar (SIGSTOP) for the block."""
     for pid in pids:
         processes.stop(pid)
     try:
@@ -75,7 +75,7 @@ def test_a_frozen_sidecar_lets_no_call_through(behind: Site, proxy: Proxy) -> No
     caller, good = behind.caller(proxy, faults=True), behind.link.issue(scopes=READ)
     assert caller.call("/p", good).status == 200
     assert proxy.without_answer_s is not None
-    with frozen(behind.plane.pids):
+    with frozen(behind.workers):
         began_s = time.monotonic()
         answer = caller.call("/p", good)
         soon(time.monotonic() - began_s, at_most_s=proxy.without_answer_s)
@@ -92,7 +92,7 @@ def test_traefik_waits_for_a_frozen_sidecar_and_then_answers(behind: Site, proxy
     assert proxy.without_answer_s is None
     assert caller.call("/p", good).status == 200
     with ExitStack() as stack:
-        with frozen(behind.plane.pids):
+        with frozen(behind.workers):
             with caller.connected(deadline_s=1.5) as connection, pytest.raises(TimeoutError):
                 caller.send(connection, "/p", good)
             waiting = stack.enter_context(caller.connected())
@@ -105,7 +105,7 @@ def test_without_a_sidecar_no_call_goes_through(
     behind: Site, proxy: Proxy, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("gone") / proxy.name
-    ports = {**behind.ports, programs.SIDECAR: free_port()}
+    ports = {**behind.ports, programs.SIDECAR: free_port(), programs.SIDECAR_GRPC: free_port()}
     good = behind.link.issue(scopes=READ)
     with programs.running(proxy, folder, ports=ports) as port:
         caller = Caller(port, behind.service, faults=True)

@@ -12,6 +12,7 @@ from tests.support.proxies.caller import Caller
 from tests.support.proxies.programs import (
     CADDY,
     ENVOY,
+    ENVOY_GRPC,
     HAPROXY,
     NGINX,
     PROXIES,
@@ -95,9 +96,16 @@ def assert_protects(caller: Caller, behind: Site) -> None:
         assert answer.reached is None
 
 
-@pytest.mark.parametrize("block", blocks(ENVOY))
-def test_what_the_page_of_envoy_shows_is_part_of_its_shipped_file(block: str) -> None:
-    shipped = (SHIPPED / "envoy.yaml").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("proxy", "block"),
+    [
+        *((ENVOY, block) for block in blocks(ENVOY)),
+        *((ENVOY_GRPC, block) for block in blocks(ENVOY_GRPC) if "envoy.filters" in block),
+    ],
+    ids=lambda each: getattr(each, "name", None),
+)
+def test_what_a_page_of_envoy_shows_is_part_of_its_shipped_file(proxy: Proxy, block: str) -> None:
+    shipped = (SHIPPED / proxy.files[0]).read_text(encoding="utf-8")
     depths = range(0, 21, 2)
     assert any(textwrap.indent(block, " " * depth) in shipped for depth in depths)
 

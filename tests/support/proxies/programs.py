@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.support.eventually import eventually_blocking
 from tests.support.free_ports import free_port
 
 SHIPPED = ROOT / "deploy" / "proxies"
-LISTENS, SIDECAR, SERVICE = 8080, 9000, 8000
+LISTENS, SIDECAR, SIDECAR_GRPC, SERVICE = 8080, 9000, 9001, 8000
 """The ports of the shipped files."""
 
 
@@ -96,7 +96,14 @@ ENVOY = Proxy(
     arguments=("-c", "envoy.yaml", "--use-dynamic-base-id", "--concurrency", "1", "-l", "error"),
     keeps_the_reason_of_a_503=False,
 )
-PROXIES = (NGINX, CADDY, TRAEFIK, HAPROXY, ENVOY)
+ENVOY_GRPC = replace(
+    ENVOY,
+    name="envoy-grpc",
+    files=("envoy-grpc.yaml",),
+    arguments=("-c", "envoy-grpc.yaml", *ENVOY.arguments[2:]),
+    keeps_the_reason_of_a_503=True,
+)
+PROXIES = (NGINX, CADDY, TRAEFIK, HAPROXY, ENVOY, ENVOY_GRPC)
 
 
 @contextmanager

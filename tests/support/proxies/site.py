@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from tests.support import data_plane, sidecar
+from tests.support import data_plane, grpc_plane, sidecar
 from tests.support.data_plane import DataPlane
 from tests.support.proxies import programs, service
 from tests.support.proxies.caller import Caller
 from tests.support.proxies.programs import Proxy
 from tests.support.proxies.service import Service
 from tests.support.sidecar import LedgerInMemory, RunningSidecar
+
+from rescind_sidecar.grpc.supervisor import GrpcServed
 
 _Value = TypeVar("_Value")
 
@@ -25,6 +27,7 @@ class Site:
     link: LedgerInMemory
     sidecar: RunningSidecar
     plane: DataPlane
+    grpc: GrpcServed
     service: Service
     folder: Path
     _stack: ExitStack
@@ -33,7 +36,16 @@ class Site:
     @property
     def ports(self) -> Mapping[int, int]:
         """The real port for each port of the shipped files."""
-        return {programs.SIDECAR: self.plane.port, programs.SERVICE: self.service.port}
+        return {
+            programs.SIDECAR: self.plane.port,
+            programs.SIDECAR_GRPC: int(self.grpc.address.rpartition(":")[2]),
+            programs.SERVICE: self.service.port,
+        }
+
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of the workers of the sidecar."""
+        return [*self.plane.pids, *self.grpc.pids]
 
     def caller(self, proxy: Proxy, *, faults: bool = False) -> Caller:
         """Return a caller of a proxy that runs from its shipped files."""
@@ -45,17 +57,20 @@ class Site:
 
 @asynccontextmanager
 async def running(folder: Path, *, term_ms: int = 10_000) -> AsyncIterator[Site]:
-    """Run a sidecar that holds a lease, its HTTP and a service for the block.
+    """Run a sidecar that holds a lease, its HTTP, its gRPC and a service for the block.
 
-    The workers of the HTTP answer also while the loop is idle: tests need not be coroutines.
+    The workers answer also while the loop is idle: tests need not be coroutines.
     """
     link = LedgerInMemory(term_ms=term_ms)
     with ExitStack() as stack:
         behind = stack.enter_context(service.running())
         beside = stack.enter_context(sidecar.running(folder / "search.sock", link))
-        async with data_plane.running(beside, RESCIND_ADDRESS_HEADER="x-real-ip") as plane:
+        async with (
+            data_plane.running(beside, RESCIND_ADDRESS_HEADER="x-real-ip") as plane,
+            grpc_plane.running(beside) as grpc,
+        ):
             with ExitStack() as proxies:
-                yield Site(link, beside, plane, behind, folder, proxies)
+                yield Site(link, beside, plane, grpc, behind, folder, proxies)
 
 
 @asynccontextmanager
