@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NotRequired, TypedDict, cast
+from typing import Literal, NotRequired, TypedDict, cast
 from urllib.parse import quote
 
 from rescind.client.admin.calls import Call, Document, Page, list_page, new_key
+from rescind.client.admin.receipts import Timestamp
+from rescind.client.admin.responses.tokens import TokenKind
 from rescind.core.secret import Secret
+
+GrantTypeName = Literal["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"]
 
 _PATH = "/v1/clients"
 
@@ -37,10 +41,10 @@ class ClientDetails(TypedDict):
     client_id: str
     subject: str
     """The subject of its tokens: `client:<client_id>`."""
-    grants: list[str]
+    grants: list[GrantTypeName]
     scopes: list[str]
     audience: list[str]
-    kind: str
+    kind: TokenKind
     ttl: float
     tenant: str | None
     introspect: bool
@@ -49,11 +53,11 @@ class ClientDetails(TypedDict):
     credential: str
     """The token id of its secret."""
     created_by: str
-    created_at: str
-    expires_at: str | None
-    """The end of its credential (RFC 3339)."""
-    state: str
-    """`active`, `ended` or `altered`."""
+    created_at: Timestamp
+    expires_at: Timestamp | None
+    """The end of its credential."""
+    state: Literal["active", "ended", "altered"]
+    """`ended`: its credential was revoked or has expired. `altered`: no authority wrote its row."""
 
 
 class NewClientDocument(ClientDetails):
@@ -62,7 +66,7 @@ class NewClientDocument(ClientDetails):
     client_secret: str | None
 
 
-class ClientPage(TypedDict):
+class ClientPageDocument(TypedDict):
     """A page of clients, and the cursor of the next one."""
 
     clients: list[ClientDetails]

@@ -76,7 +76,7 @@ ENVELOPES = {
     (Page, TreeNode): NodePage,
     (Page, RevocationDetails): RevocationPage,
     oauth_clients.NewClient: oauth_clients.NewClientDocument,
-    (Page, oauth_clients.ClientDetails): oauth_clients.ClientPage,
+    (Page, oauth_clients.ClientDetails): oauth_clients.ClientPageDocument,
 }
 """The document of an answer that the client takes apart."""
 
@@ -112,7 +112,6 @@ BODIES: Mapping[str, type] = {
     "delegate": requests.ChildGrant,
     "rotate": requests.RotationOptions,
     "lift": requests.RequestOptions,
-    "oauth_clients.add": oauth_clients.ClientRegistration,
 }
 FILTERS: Mapping[str, type] = {
     "count_tokens": requests.TokenFilters,
@@ -160,6 +159,8 @@ def test_the_fields_of_a_request_are_those_that_the_authority_reads(name: str) -
 
 def test_the_fields_of_a_command_are_those_that_the_authority_reads() -> None:
     schema = SCHEMAS["RevokeRequest"]["properties"].keys()
+    client = typing.get_type_hints(oauth_clients.ClientRegistration).keys()
+    assert client | {"client_id"} == SCHEMAS["ClientRequest"]["properties"].keys()
     method = {"selector", "token", "dry_run"}  # parameters of the methods
     assert typing.get_type_hints(requests.Command).keys() | method == schema
     item = typing.get_type_hints(requests.RevocationItem).keys()
