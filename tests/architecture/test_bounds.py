@@ -1,4 +1,4 @@
-"""`docs/reference/bounds.md` is true: its figures are the code's, and its rows name tests."""
+"""`reference/bounds.md` is true: each figure is the code's, and each row names tests that exist."""
 
 import re
 from pathlib import Path

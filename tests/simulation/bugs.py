@@ -45,7 +45,7 @@ from rescind_sidecar.table_file import TableFile
 from rescind_sidecar.usecases import shutdown
 from rescind_sidecar.usecases.instance import Attempts
 from rescind_sidecar.usecases.lease.renew import Renew
-from rescind_sidecar.usecases.ledger.follow import Follow
+from rescind_sidecar.usecases.ledger.follow import LedgerFollower
 from rescind_sidecar.view.ring import Ring
 from rescind_sidecar.view.view import View
 
@@ -307,9 +307,9 @@ def _() -> Patches:
 
 @bug("a sidecar acknowledges what it has received, not what its table shows")
 def _() -> Patches:
-    receive_push = Follow.receive_push
+    receive_push = LedgerFollower.receive_push
 
-    def eager(self: Follow, payload: bytes) -> None:
+    def eager(self: LedgerFollower, payload: bytes) -> None:
         batch = events.decode_batch(payload)
         current, last = self._instances.current, batch.first_seq + len(batch.payloads) - 1
         loop = asyncio.get_running_loop()
@@ -327,7 +327,7 @@ def _() -> Patches:
         loop.call_later(0.3, receive_push, self, payload)
 
     kept: set[Any] = set()
-    return [(Follow, "receive_push", eager)]
+    return [(LedgerFollower, "receive_push", eager)]
 
 
 @bug("to shorten the term, the wait falls with the grant")

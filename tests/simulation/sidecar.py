@@ -32,10 +32,10 @@ from rescind_sidecar.usecases import shutdown
 from rescind_sidecar.usecases.instance import SidecarInstances
 from rescind_sidecar.usecases.lease.enrol import Enrol
 from rescind_sidecar.usecases.lease.renew import Identity, Renew
-from rescind_sidecar.usecases.ledger.acknowledge import Acknowledge
+from rescind_sidecar.usecases.ledger.acknowledge import Acknowledger
 from rescind_sidecar.usecases.ledger.catch_up import CatchUp
 from rescind_sidecar.usecases.ledger.change_notifier import ChangeNotifier
-from rescind_sidecar.usecases.ledger.follow import Follow
+from rescind_sidecar.usecases.ledger.follow import LedgerFollower
 from rescind_sidecar.usecases.ledger.recovery_offers import RecoveryOffers
 from rescind_sidecar.usecases.lookup.answer import TokenLookup
 from rescind_sidecar.usecases.lookup.fetch import Fetch
@@ -213,9 +213,9 @@ class Sidecar:
         self.watchers = ChangeNotifier()
         self.gone = asyncio.Event()
         self._due = due = asyncio.Event()
-        self._acknowledge = Acknowledge(instances, link, tally)
+        self._acknowledge = Acknowledger(instances, link, tally)
         self._offers = RecoveryOffers(instances, link)
-        self.follow = Follow(
+        self.follow = LedgerFollower(
             instances=instances,
             link=link,
             trust_store=trust_store,
@@ -294,7 +294,7 @@ class Sidecar:
             tasks.create_task(
                 self.transport.run(
                     on_events=self.follow.receive_push,
-                    on_wanted=self.follow.wanted,
+                    on_wanted=self.follow.receive_ack_request,
                     on_connected=self._due.set,
                 )
             )

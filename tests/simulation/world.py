@@ -189,7 +189,7 @@ class World:
             take = (
                 sidecar.follow.receive_push
                 if subject == nats_subjects.EVENTS
-                else sidecar.follow.wanted
+                else sidecar.follow.receive_ack_request
             )
             take(payload)
 

@@ -40,7 +40,7 @@ async def adopting(postgres_at: PostgresLink | str, keyring_path: Path) -> Async
     guard = guard_of(keyring)
     async with pool.connect(postgres_at) as postgres:
         found = await _tokens(postgres)
-        before = [row["token_id"] for row in found if not guard.token(row)]
+        before = [row["token_id"] for row in found if not guard.is_token_sound(row)]
         yield
         await RowRewriter(postgres, guard, keyring).adopt()
         async with postgres.connection() as connection:

@@ -51,10 +51,10 @@ from rescind_sidecar.trust_store import FreshKeys, UpdatingTrustStore
 from rescind_sidecar.usecases.instance import SidecarInstances
 from rescind_sidecar.usecases.lease.enrol import Enrol
 from rescind_sidecar.usecases.lease.renew import Identity, Renew
-from rescind_sidecar.usecases.ledger.acknowledge import Acknowledge
+from rescind_sidecar.usecases.ledger.acknowledge import Acknowledger
 from rescind_sidecar.usecases.ledger.catch_up import CatchUp
 from rescind_sidecar.usecases.ledger.change_notifier import ChangeNotifier
-from rescind_sidecar.usecases.ledger.follow import Follow
+from rescind_sidecar.usecases.ledger.follow import LedgerFollower
 from rescind_sidecar.usecases.ledger.recovery_offers import RecoveryOffers
 from rescind_sidecar.usecases.lookup.answer import TokenLookup, ValidRecord
 from rescind_sidecar.usecases.lookup.fetch import Fetch
@@ -390,10 +390,10 @@ class RunningSidecar:
         trust_store = UpdatingTrustStore(
             Trust(trust.root, trust.signed_statement), wall_us=self._wall_us
         )
-        acknowledge = Acknowledge(self.instances, self.link, self.tally)
+        acknowledge = Acknowledger(self.instances, self.link, self.tally)
         self.offers = RecoveryOffers(self.instances, self.link)
         self.watchers = ChangeNotifier()
-        self.follow = Follow(
+        self.follow = LedgerFollower(
             instances=self.instances,
             link=self.link,
             trust_store=trust_store,

@@ -1,4 +1,4 @@
-"""Log and audit of refused calls: once a minute for each source, with the number withheld.
+"""The log and the audit of refused calls: one a minute for each source, and how many more came.
 
 A source is the address of the caller, as far as it is known, and not a name that the caller chose.
 """
@@ -30,14 +30,14 @@ class RefusalLog:
 
     def __init__(self, audit: Callable[[RefusedCall], None]) -> None:
         self._audit = audit
-        self._sources = KeyedLogThrottle(_PERIOD_S, most=_MAX_SOURCES)
+        self._throttle = KeyedLogThrottle(_PERIOD_S, most=_MAX_SOURCES)
 
     def log_refusal(self, request: Request, error: RescindError, status: int) -> None:
-        """Record a 401 or a 403, if its source is due."""
+        """Record a 401 or a 403, unless one of its source was recorded within the last minute."""
         if status not in _REFUSED:
             return
         address = address_of(request)
-        withheld = self._sources.due(site(address or ""), monotonic_raw_ns())
+        withheld = self._throttle.due(site(address or ""), monotonic_raw_ns())
         if withheld is None:
             return
         actor: str | None = getattr(request.state, "caller", None)

@@ -73,7 +73,7 @@ class Changes:
         if token_id in self._tokens:
             sound = self._tokens[token_id] is not None
         else:
-            sound = self._guard.token(before)
+            sound = self._guard.is_token_sound(before)
         self._tokens[token_id] = dict(after) if sound else None
         return sound
 
@@ -81,7 +81,7 @@ class Changes:
         if secret is None:
             return
         token_hash = secret["token_hash"]
-        sound = token_hash in self._secrets or self._guard.secret(secret)
+        sound = token_hash in self._secrets or self._guard.is_secret_sound(secret)
         self._secrets[token_hash] = dict(secret) if sound else None
 
     def columns(

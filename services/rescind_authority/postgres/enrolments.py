@@ -36,7 +36,7 @@ class PostgresEnrolments:
 
     async def binding(self, credential: str) -> Binding:
         found = await self._postgres.rows("binding", credential)
-        if not found or not self._guard.token(found[0]["whole"]):
+        if not found or not self._guard.is_token_sound(found[0]["whole"]):
             return _NO_SIDECARS
         token = found[0]["whole"]
         return Binding(token["worst_posture"], token["most_instances"])

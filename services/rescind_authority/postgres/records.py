@@ -58,7 +58,7 @@ async def read_snapshot(
         found = await run()
         if found:
             if found[0]["ledger_epoch"] and found[0]["as_of"] < seen:
-                await guard.reach_end(read)
+                await guard.follow_to_end(read)
                 continue
             await guard.verify_up_to(found[0]["as_of"], read)
         try:
@@ -89,9 +89,9 @@ def snapshot_of(rows: Sequence[asyncpg.Record], guard: RowGuard) -> Snapshot:
 def _state_of(rows: Sequence[asyncpg.Record], guard: RowGuard) -> TokenState | None:
     """Read one token with its revocations, unless the guard refuses it."""
     token = rows[0]
-    if not guard.sound(token):
+    if not guard.is_sound(token):
         return None
     candidates = tuple(candidate_of(row) for row in rows if row["revocation_id"] is not None)
-    if not guard.complete(token, candidates):
+    if not guard.is_complete(token, candidates):
         return None
     return TokenState(token_of(token), candidates)

@@ -1,4 +1,4 @@
-"""The canary's Prometheus metrics: how long enforcement takes, and whether it held."""
+"""The canary's Prometheus metrics: how long enforcement takes, and how each round ended."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
@@ -15,13 +15,13 @@ class CanaryMetrics:
         self.registry = registry = CollectorRegistry()
         self._enforced = Histogram(
             "rescind_canary_enforced_seconds",
-            "From the commit of the canary's revocation until no verifier accepts it.",
+            "From the commit of the canary's revocation until no verifier accepts its token.",
             buckets=_BUCKETS_S,
             registry=registry,
         )
         self._verifier = Histogram(
             "rescind_canary_verifier_seconds",
-            "The same for each service, by the outcome at its sidecar.",
+            "From that commit until the outcome at a service's sidecar, by service and outcome.",
             ("service", "outcome"),
             buckets=_BUCKETS_S,
             registry=registry,

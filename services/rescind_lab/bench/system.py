@@ -1,6 +1,6 @@
 # redis-py leaves types open:
 # pyright: reportUnknownMemberType=false
-"""The system that the rows measure, with clients of its servers.
+"""The running system that the rows of the benchmark measure, with clients of its servers.
 
 The servers are those of `rescind up`. The alternatives use the same servers, on the same machine.
 """
@@ -92,7 +92,7 @@ class BenchSystem:
     async def run_process(
         self, module: str, *arguments: str, **environment: str
     ) -> AsyncGenerator[tuple[Child, dict[str, object]]]:
-        """Run `python -m module` during the block; yield the child and its ready line's facts."""
+        """Run `python -m module` for the block; yield the child and the facts of its ready line."""
         name = module.rpartition(".")[2]
         program = Program(
             name=f"the bench's {name}",
@@ -117,9 +117,9 @@ async def run_system(
 ) -> AsyncGenerator[BenchSystem]:
     """Run the system in a directory that is deleted afterwards. Raises RescindError."""
     with runner.temporary_folder("bench") as directory:
-        neutral = runner.remove_settings(environ)
+        clean_environ = runner.remove_settings(environ)
         plan = stack.Plan(
-            directory=directory, services=SERVICES[:sidecars], port=0, environ=neutral
+            directory=directory, services=SERVICES[:sidecars], port=0, environ=clean_environ
         )
         async with stack.running(plan, progress=show_step) as system, AsyncExitStack() as clients:
             admin = await clients.enter_async_context(
@@ -128,7 +128,7 @@ async def run_system(
             postgres = await asyncpg.connect(system.postgres)
             clients.push_async_callback(postgres.close)
             port = _open_tcp(system.redis)
-            yield BenchSystem(system, neutral, admin, postgres, port, quick, show_step)
+            yield BenchSystem(system, clean_environ, admin, postgres, port, quick, show_step)
 
 
 def _open_tcp(url: str) -> int:

@@ -185,10 +185,10 @@ class HttpConnection(asyncio.Protocol):
         self._under_way = False
         self._write_paused = False
         self._read_paused = False
-        self._loose_bytes = 0  # of a head, or beside the data of a body
+        self._head_bytes = 0  # of the head that arrives, or between the data of a body
         self._received_bytes = 0
-        self._piece_bytes = 0  # of these, before the piece that is parsed now
-        self._begun_bytes = 0  # the same when the incoming request began
+        self._bytes_before_piece = 0  # received before the piece that is parsed now
+        self._bytes_before_request = 0  # received before the piece in which the request began
         self._looks = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -203,8 +203,8 @@ class HttpConnection(asyncio.Protocol):
         """Parse received bytes, and answer the requests that are complete."""
         if self._phase is not _READING:
             return
-        self._loose_bytes += len(data)
-        self._piece_bytes = self._received_bytes
+        self._head_bytes += len(data)
+        self._bytes_before_piece = self._received_bytes
         self._received_bytes += len(data)
         try:
             self._parser.feed_data(data if self._incoming else _replace_unknown_method(data))
@@ -215,14 +215,14 @@ class HttpConnection(asyncio.Protocol):
             if self._phase is _READING:  # a callback may have ended it
                 self._end_with(_UNREADABLE)
         else:
-            if self._incoming and self._loose_bytes > _HEAD_BYTES:
+            if self._incoming and self._head_bytes > _HEAD_BYTES:
                 self._end_with(_TOO_LONG)
         self._advance()
 
     def on_message_begin(self) -> None:
         """Begin a request. The parser calls all methods whose names begin with `on_`."""
         self._incoming = _Call()
-        self._begun_bytes = self._piece_bytes
+        self._bytes_before_request = self._bytes_before_piece
         self._looks = 0
 
     def on_url(self, url: bytes) -> None:
@@ -241,7 +241,7 @@ class HttpConnection(asyncio.Protocol):
         call = self._incoming
         if call is None:
             return
-        self._loose_bytes = 0
+        self._head_bytes = 0
         call.keeps_alive = self._parser.should_keep_alive()
         try:
             path, query = _split(call.target)
@@ -252,13 +252,16 @@ class HttpConnection(asyncio.Protocol):
         call.wants_body = path in self._listener.with_body
         self._waiting.append(call)
         # `data_received` counts only a head that is incomplete at the end of a piece.
-        if self._received_bytes - self._begun_bytes > _HEAD_BYTES and _size(call) > _HEAD_BYTES:
+        if (
+            self._received_bytes - self._bytes_before_request > _HEAD_BYTES
+            and _size(call) > _HEAD_BYTES
+        ):
             self._end_with(_TOO_LONG)
             raise _HeadTooLongError
 
     def on_body(self, body: bytes) -> None:
         """Store a part of the body, if the request's path has one."""
-        self._loose_bytes = 0
+        self._head_bytes = 0
         call = self._incoming
         if call is None or not call.wants_body or call.ready:
             return
@@ -269,7 +272,7 @@ class HttpConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Mark the request as complete; another may follow."""
         call, self._incoming = self._incoming, None
-        self._loose_bytes = 0
+        self._head_bytes = 0
         self._looks = 0
         if call is not None:
             call.complete = True

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain, count, repeat
+from itertools import count
 
 from nats.aio.client import NO_RESPONDERS_STATUS, Client
 from nats.aio.msg import Msg
@@ -27,7 +27,7 @@ class _PendingRequest:
     answer: asyncio.Future[bytes]
 
     def receive(self, message: Msg) -> None:
-        """Settle the request by a reply, which any client of NATS may have sent."""
+        """Settle the request with a message, which any client of NATS may have sent."""
         if self.answer.done():
             return
         if self.accept is not None:
@@ -49,7 +49,7 @@ class _PendingRequest:
 
 
 class NatsTransport:
-    """Send and receive messages; `run` keeps the connection, and must be running for that."""
+    """Send and receive messages, while `run` keeps the connection."""
 
     def __init__(self, link: NatsLink | str, *, name: str) -> None:
         self._link = link
@@ -69,13 +69,14 @@ class NatsTransport:
         self, *, on_events: Handler, on_wanted: Handler, on_connected: Callable[[], None]
     ) -> None:
         """Stay connected, and pass on pushed messages, until cancelled."""
-        for again in chain((False,), repeat(True)):
+        reconnecting = False
+        while True:
             async with nats_connection.connection(
                 self._link,
                 name=self._name,
                 on_reconnected=on_connected,
                 on_lost=self._expire_requests,
-                wait_for_files=again,
+                wait_for_files=reconnecting,
             ) as client:
                 await nats_connection.subscribe(
                     client, nats_subjects.EVENTS, _wrap_handler(on_events)
@@ -89,6 +90,7 @@ class NatsTransport:
                 self._client = client
                 on_connected()
                 await nats_connection.wait_until_given_up(client)
+            reconnecting = True
 
     async def request(
         self, subject: str, payload: bytes, *, timeout_s: float, accept: Accept | None = None

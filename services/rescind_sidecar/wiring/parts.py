@@ -21,10 +21,10 @@ from rescind_sidecar.trust_store import FreshKeys, UpdatingTrustStore
 from rescind_sidecar.usecases.instance import SidecarInstances
 from rescind_sidecar.usecases.lease.enrol import Enrol
 from rescind_sidecar.usecases.lease.renew import Identity, Renew
-from rescind_sidecar.usecases.ledger.acknowledge import Acknowledge
+from rescind_sidecar.usecases.ledger.acknowledge import Acknowledger
 from rescind_sidecar.usecases.ledger.catch_up import CatchUp
 from rescind_sidecar.usecases.ledger.change_notifier import ChangeNotifier
-from rescind_sidecar.usecases.ledger.follow import Follow
+from rescind_sidecar.usecases.ledger.follow import LedgerFollower
 from rescind_sidecar.usecases.ledger.recovery_offers import RecoveryOffers
 from rescind_sidecar.usecases.lookup.answer import TokenLookup
 from rescind_sidecar.usecases.lookup.fetch import Fetch
@@ -85,9 +85,9 @@ class Parts:
     # The ledger ---------------------------------------------------------------------------------
 
     @cached_property
-    def acknowledge(self) -> Acknowledge:
+    def acknowledge(self) -> Acknowledger:
         """Return the use case that acknowledges positions."""
-        return Acknowledge(self.instances, self.link, self.tally)
+        return Acknowledger(self.instances, self.link, self.tally)
 
     @cached_property
     def offers(self) -> RecoveryOffers:
@@ -100,9 +100,9 @@ class Parts:
         return ChangeNotifier()
 
     @cached_property
-    def follow(self) -> Follow:
+    def follow(self) -> LedgerFollower:
         """Return the use case that follows the ledger."""
-        return Follow(
+        return LedgerFollower(
             instances=self.instances,
             link=self.link,
             trust_store=self._trust_store,

@@ -97,7 +97,7 @@ class Sidecar:
         async with asyncio.TaskGroup() as tasks:
             transport = parts.transport.run(
                 on_events=parts.follow.receive_push,
-                on_wanted=parts.follow.wanted,
+                on_wanted=parts.follow.receive_ack_request,
                 on_connected=parts.beat_due.set,
             )
             runners = (parts.acknowledge, parts.renew, parts.uses, parts.offers)

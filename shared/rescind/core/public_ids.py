@@ -10,7 +10,7 @@ _SHAPE = re.compile(r"[a-z]+_[0-7][0-9a-hjkmnp-tv-z]{25}")
 
 
 def make(prefix: str, *, now_ms: int, entropy: bytes) -> str:
-    """Return an id of a time (48 bits of milliseconds) and 80 random bits (ULID)."""
+    """Return an id made of a time (48 bits, Unix milliseconds) and 80 random bits, as a ULID."""
     if len(entropy) != ENTROPY_BYTES or not 0 <= now_ms <= LATEST_MS:
         raise ValueError(f"an id needs {ENTROPY_BYTES} random bytes and {_TIME_BITS} bits of time")
     number = now_ms << 80 | int.from_bytes(entropy)

@@ -11,7 +11,9 @@ USED = "rescind.v1.used"
 OFFER = "rescind.v1.offer"
 
 AUTHORITY_QUEUE = "authority"
+"""The queue group of the authorities: one of them receives each request."""
 STREAM = "RESCIND_EVENTS"
+"""The JetStream stream that keeps a copy of the pushed events for audits."""
 
 _PREFIX = "rescind.v1."
 

@@ -1,4 +1,4 @@
-"""Checks of rows, before their content is signed or returned as good.
+"""Checks of rows, before their content is signed or returned.
 
 A row that differs from what an authority wrote is left out, as if it were missing: every verifier
 then denies its token. It is logged once a minute, counted and audited; other rows are not affected.
@@ -50,12 +50,12 @@ class RowGuard:
         """Return the MAC of a row that is about to be written."""
         return row_macs.mac_of(self._keys.rows, table, row)
 
-    async def reach_end(self, read: Read) -> None:
-        """Follow the ledger to its end, which is older than one seen. Raises StoreForgedError."""
+    async def follow_to_end(self, read: Read) -> None:
+        """Follow the ledger to its end, after a read of an older end. Raises StoreForgedError."""
         if self._watch is not None:
             await self._watch.follow(read)
 
-    def sound(self, found: Row) -> bool:
+    def is_sound(self, found: Row) -> bool:
         """Return True if a token, its old secret and all its ancestors are as they were written.
 
         `found` contains them as `whole`, `secret` and `line`, in a snapshot of `as_of`. Raises
@@ -66,7 +66,7 @@ class RowGuard:
             token, self._find_problems(token, secret, ancestors, as_of=found["as_of"])
         )
 
-    def complete(self, found: Row, candidates: Collection[Candidate]) -> bool:
+    def is_complete(self, found: Row, candidates: Collection[Candidate]) -> bool:
         """Return True if a token was read with every revocation that may apply to it."""
         token = found["whole"]
         missing = self._find_missing(
@@ -103,11 +103,11 @@ class RowGuard:
             if (each.seq, each.digest) not in read
         ]
 
-    def token(self, token: Row) -> bool:
+    def is_token_sound(self, token: Row) -> bool:
         """Return True if a token is as it was written, regardless of its ancestors."""
         return self._report_first(token, self._find_token_problems(token))
 
-    def secret(self, secret: Row) -> bool:
+    def is_secret_sound(self, secret: Row) -> bool:
         """Return True if a rotated secret is as it was written."""
         return self._is_genuine("retired_secrets", secret)
 
@@ -122,7 +122,7 @@ class RowGuard:
     ) -> Iterator[str]:
         yield from self._find_token_problems(token, as_of)
         if secret is not None and not (
-            secret["token_id"] == token["token_id"] and self.secret(secret)
+            secret["token_id"] == token["token_id"] and self.is_secret_sound(secret)
         ):
             yield "the MAC of its rotated secret is not genuine"
         if {each["token_id"] for each in ancestors} != set(token["lineage"]):

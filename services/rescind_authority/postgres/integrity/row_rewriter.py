@@ -76,7 +76,7 @@ class RowRewriter:
             fresh = [
                 dict(token)
                 for token in (each["whole"] for each in found)
-                if self._is_former(token["mac"]) and self._guard.token(token)
+                if self._is_former(token["mac"]) and self._guard.is_token_sound(token)
             ]
         if fresh:
             await rows(
@@ -95,7 +95,7 @@ class RowRewriter:
         fresh = [
             secret
             for secret in (each["whole"] for each in found)
-            if adopting or (self._is_former(secret["mac"]) and self._guard.secret(secret))
+            if adopting or (self._is_former(secret["mac"]) and self._guard.is_secret_sound(secret))
         ]
         if fresh:
             await rows(

@@ -1,9 +1,9 @@
-"""The alternative to `/verify`: the same endpoint, written by hand.
+"""The baseline for `/verify`: the same endpoint as an ASGI application on uvicorn.
 
     python -m rescind_lab.bench.processes.uvicorn_baseline
 
-An ASGI application on uvicorn with httptools and uvloop, in one process. It checks with the same
-SDK, and returns the same headers. RESCIND_SOCKET names the sidecar.
+It runs in one process, with httptools and uvloop. It checks with the same SDK, and returns the same
+headers. RESCIND_SOCKET names the sidecar.
 """
 
 from typing import cast
@@ -20,6 +20,8 @@ from rescind_runtime.supervise import Stop
 
 
 class _Verify:
+    """The ASGI application."""
+
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
 

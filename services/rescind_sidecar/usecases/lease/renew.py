@@ -24,7 +24,7 @@ from rescind_sidecar.usecases.instance import Attempt, SidecarInstance, SidecarI
 from rescind_sidecar.usecases.lease.clock_log import ClockLog
 from rescind_sidecar.usecases.lease.enrol import Enrol
 from rescind_sidecar.usecases.lease.lease_log import LeaseLog
-from rescind_sidecar.usecases.ledger.follow import Follow
+from rescind_sidecar.usecases.ledger.follow import LedgerFollower
 from rescind_sidecar.usecases.ledger.recovery_offers import RecoveryOffers
 from rescind_sidecar.view.view import Diverged
 
@@ -56,7 +56,7 @@ class Renew:
         identity: Identity,
         instances: SidecarInstances,
         enrol: Enrol,
-        follow: Follow,
+        follow: LedgerFollower,
         offers: RecoveryOffers,
         link: AuthorityLink,
         trust_store: TrustStore,

@@ -12,28 +12,28 @@ from rescind_sidecar.usecases.instance import SidecarInstances
 _MAX_POSITIONS = 64
 
 
-class Acknowledge:
+class Acknowledger:
     """Send acknowledgements; one covers all positions that were applied in the meantime."""
 
     def __init__(self, instances: SidecarInstances, link: AuthorityLink, tally: Counters) -> None:
         self._instances = instances
         self._link = link
         self._tally = tally
-        self._wanted: list[tuple[int, int]] = []
+        self._requested: list[tuple[int, int]] = []
         self._owed = asyncio.Event()
 
-    def wanted(self, message: heartbeat.AckRequest) -> None:
+    def add_request(self, message: heartbeat.AckRequest) -> None:
         """Record a position that the authority waits for.
 
         Each position is stored separately: any peer on NATS can send one, and one that is too far
         ahead must not hide the genuine ones. Above 64, the highest positions are dropped.
         """
         position = (message.epoch, message.seq)
-        if position not in self._wanted:
-            insort(self._wanted, position)
-            del self._wanted[_MAX_POSITIONS:]
+        if position not in self._requested:
+            insort(self._requested, position)
+            del self._requested[_MAX_POSITIONS:]
 
-    def progressed(self) -> None:
+    def acknowledge_applied(self) -> None:
         """Acknowledge the requested positions that are applied now.
 
         Call this after the table shows them, not before.
@@ -41,10 +41,10 @@ class Acknowledge:
         applied = self._instances.current.view.applied
         if applied is None:
             return
-        count = bisect_right(self._wanted, (applied.epoch, applied.seq))
+        count = bisect_right(self._requested, (applied.epoch, applied.seq))
         if count:
-            is_owed = self._wanted[count - 1][0] == applied.epoch
-            del self._wanted[:count]
+            is_owed = self._requested[count - 1][0] == applied.epoch
+            del self._requested[:count]
             if is_owed:
                 self._owed.set()
 

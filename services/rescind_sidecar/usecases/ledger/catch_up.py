@@ -10,7 +10,7 @@ from contextlib import suppress
 from rescind.errors import UnreachableError
 from rescind_sidecar.ports import BootClock
 from rescind_sidecar.usecases.instance import SidecarInstances
-from rescind_sidecar.usecases.ledger.follow import Follow
+from rescind_sidecar.usecases.ledger.follow import LedgerFollower
 
 # Well below the 250 ms that a check in a workload may take: after them the workload assumes that
 # the sidecar is gone, and connects again with no entries in memory.
@@ -25,7 +25,9 @@ class CatchUp:
     positions, in any number of concurrent checks, causes at most forty requests a second.
     """
 
-    def __init__(self, instances: SidecarInstances, follow: Follow, clock: BootClock) -> None:
+    def __init__(
+        self, instances: SidecarInstances, follow: LedgerFollower, clock: BootClock
+    ) -> None:
         self._instances = instances
         self._follow = follow
         self._clock = clock
@@ -68,6 +70,6 @@ class CatchUp:
         before = self._instances.current.view.applied
         self._empty_fetch_ns = self._clock.boottime_ns()
         with suppress(UnreachableError):  # no events arrived; the caller checks the position
-            await self._follow.fetch()
+            await self._follow.fetch_missing()
         if self._instances.current.view.applied != before:
             self._empty_fetch_ns -= _PAUSE_NS

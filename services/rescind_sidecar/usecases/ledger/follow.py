@@ -1,4 +1,4 @@
-"""Following the ledger: apply pushed events, detect missing events and fetch them.
+"""The follower of the ledger: it applies pushed events, and fetches missing ones.
 
 Only the seq in the events decides about order and loss, never a report of a client library.
 """
@@ -16,7 +16,7 @@ from rescind_runtime.log_throttle import LogThrottle
 from rescind_sidecar.ports import AuthorityLink, BootClock, TrustStore
 from rescind_sidecar.stats.counters import Counters
 from rescind_sidecar.usecases.instance import SidecarInstances
-from rescind_sidecar.usecases.ledger.acknowledge import Acknowledge
+from rescind_sidecar.usecases.ledger.acknowledge import Acknowledger
 from rescind_sidecar.usecases.ledger.change_notifier import ChangeNotifier
 from rescind_sidecar.usecases.ledger.recovery_offers import RecoveryOffers
 from rescind_sidecar.view.view import Behind, Current, Diverged, Progress, RefusedMessage
@@ -26,7 +26,7 @@ _RETRY_S = 0.2
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger()
 
 
-class Follow:
+class LedgerFollower:
     """Apply events to the view, and request missing events until they arrive."""
 
     def __init__(
@@ -35,7 +35,7 @@ class Follow:
         instances: SidecarInstances,
         link: AuthorityLink,
         trust_store: TrustStore,
-        acknowledge: Acknowledge,
+        acknowledge: Acknowledger,
         offers: RecoveryOffers,
         watchers: ChangeNotifier,
         tally: Counters,
@@ -69,7 +69,7 @@ class Follow:
         self._offers.keep(batch, payload)
         if batch.awaited:
             last = batch.first_seq + len(batch.payloads) - 1
-            self._acknowledge.wanted(heartbeat.AckRequest(batch.epoch, last))
+            self._acknowledge.add_request(heartbeat.AckRequest(batch.epoch, last))
         self.act_on(self._instances.current.view.apply_push(batch))
         self._observe_latency(batch)
 
@@ -103,14 +103,14 @@ class Follow:
         if trust_serial > self._trust_store.serial or enrol_again:
             self.trust_due.set()
 
-    def wanted(self, payload: bytes) -> None:
+    def receive_ack_request(self, payload: bytes) -> None:
         """Handle a request to acknowledge a position."""
         try:
-            self._acknowledge.wanted(heartbeat.decode_ack_request(payload))
+            self._acknowledge.add_request(heartbeat.decode_ack_request(payload))
         except MalformedMessageError as error:
             self.act_on(RefusedMessage(str(error)))
             return
-        self._acknowledge.progressed()
+        self._acknowledge.acknowledge_applied()
 
     def act_on(self, progress: Progress) -> None:
         """Act on the result of the view, whatever the source of the events."""
@@ -124,7 +124,7 @@ class Follow:
             case Diverged(why):
                 self._instances.begin_anew(why)
                 self._beat_due.set()  # a new instance has no lease until its first reply
-        self._acknowledge.progressed()
+        self._acknowledge.acknowledge_applied()
         self._watchers.changed()
 
     def _refuse(self, why: str) -> None:
@@ -140,7 +140,7 @@ class Follow:
             await self._missing.wait()
             self._missing.clear()
             try:
-                await self.fetch()
+                await self.fetch_missing()
             except UnreachableError as error:
                 self._report_failure(error)
                 await asyncio.sleep(_RETRY_S)
@@ -156,7 +156,7 @@ class Follow:
                 withheld=withheld,
             )
 
-    async def fetch(self) -> None:
+    async def fetch_missing(self) -> None:
         """Request the events after the last applied one, once. Raises UnreachableError."""
         current = self._instances.current
         before, credentials = current.view.applied, current.credentials

@@ -152,7 +152,7 @@ def test_the_number_of_remembered_sources_is_bounded(
     log = Log()
     for number in range(100):
         assert len(log.note(f"192.0.2.{number}")) == 1
-    assert len(log.refusals._sources) == 10
+    assert len(log.refusals._throttle) == 10
 
 
 REFUSAL = RefusedCall(None, "GET /v1/fleet", 401, "unknown", "192.0.2.1", 0)

@@ -31,7 +31,7 @@ def found(directory: Path, keyring: Keyring, kept: Keyring | None = None) -> lis
 
 def test_a_good_trust_file_is_reported_with_its_serial_and_its_end(tmp_path: Path) -> None:
     (only,) = found(tmp_path, NOW, NOW)
-    assert (only.level, "serial 1, good until" in only.message) == (Level.OK, True)
+    assert (only.level, "serial 1, valid until" in only.message) == (Level.OK, True)
 
 
 @pytest.mark.parametrize("ahead_us", [-31 * DAY_US, 2 * DAY_US])
