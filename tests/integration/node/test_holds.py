@@ -12,6 +12,7 @@ from tests.support.sidecar import LedgerInMemory, RunningSidecar, now_us, runnin
 
 from rescind.core.posture import Posture
 
+_SWEEP_MS_PER_HOLD = 0.4
 _RESTART_MS = 8_000
 """Below the lease term of the ledger in memory, and longer than a busy machine needs to restart."""
 
@@ -84,6 +85,24 @@ async def test_many_holds_end_together(
     assert all([(await node.answer(each))["allowed"] for each in holds])
     sidecar.push(link.revoke("subject:agent:x"))
     assert {await node.ended(each) for each in holds} == {"revoked"}
+
+
+async def test_during_a_flood_of_events_holds_are_checked_now_and_then(
+    node: NodeDriver, sidecar: RunningSidecar, link: LedgerInMemory
+) -> None:
+    count, events = 200, 60
+    token = link.issue("agent:x")
+    holds = [await node.send("hold", token=token, options={}) for _ in range(count)]
+    assert all([(await node.answer(each))["allowed"] for each in holds])
+    before, began_us = sidecar.tally.looks_from_memory, now_us()
+    for number in range(events):
+        sidecar.push(link.revoke(f"subject:agent:other-{number}"))
+        await node.reason(None)
+    sweeps = (now_us() - began_us) / 1_000 / (_SWEEP_MS_PER_HOLD * count) + 2
+    checks = sidecar.tally.looks_from_memory - before
+    sidecar.push(link.revoke("subject:agent:x"))
+    assert {await node.ended(each) for each in holds} == {"revoked"}
+    assert 0 < checks <= count * sweeps
 
 
 async def test_work_ends_with_the_lease_of_a_sidecar_that_is_cut_off(

@@ -5,7 +5,8 @@
  *
  * 1. A hold begins with a check that is sent after the first `changed` of a `watch`. So no change
  *    is missed between the two.
- * 2. After each `changed`, every hold is checked again. If that check is not answered in time, the
+ * 2. After each `changed`, every hold is checked again. Many holds are checked now and then during a
+ *    flood of changes, so that the sidecar has time for other checks. If that check is not answered in time, the
  *    hold ends: the change may have been its revocation.
  * 3. A hold ends with the lease of its last check, if the sidecar is silent. Half of the lease
  *    before, it is checked again.
@@ -21,6 +22,8 @@ import { Link } from './link.mjs';
 const MAX_TICK_MS = 250; // timers stand still while the machine sleeps, and `bootMs` does not
 const MIN_TICK_MS = 5;
 const RETRY_MS = 50;
+const SWEEP_MS_PER_HOLD = 0.4; // some four times as long as a check takes
+const MAX_SWEEP_MS = 1_000;
 const MAX_CHECKS = 256; // under way at once, of holds: the others wait for their turn
 
 /**
@@ -122,6 +125,9 @@ export class Holds {
   /** @type {Promise<boolean> | undefined} */
   #watching;
   #changes = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #sweepTimer;
+  #nextSweep = 0;
   #instance = '';
   #turns = new Turns(MAX_CHECKS);
   #closed = false;
@@ -180,6 +186,8 @@ export class Holds {
   close() {
     this.#closed = true;
     for (const held of this.#held) this.#end(held, 'unavailable');
+    clearTimeout(this.#sweepTimer);
+    clearTimeout(this.#timer);
     this.#watch.close();
   }
 
@@ -200,6 +208,16 @@ export class Holds {
 
   #changed() {
     this.#changes += 1;
+    if (this.#sweepTimer !== undefined) return; // the next sweep is for this change too
+    const pauseMs = this.#nextSweep - performance.now();
+    if (pauseMs <= 0) this.#sweep();
+    else this.#sweepTimer = setTimeout(() => this.#sweep(), pauseMs);
+  }
+
+  #sweep() {
+    this.#sweepTimer = undefined;
+    const pauseMs = Math.min(MAX_SWEEP_MS, SWEEP_MS_PER_HOLD * this.#held.size);
+    this.#nextSweep = performance.now() + pauseMs;
     for (const held of this.#held) void this.#confirm(held);
   }
 
