@@ -1,6 +1,7 @@
 """A project of Django with synchronous and asynchronous views, for its tests and those of DRF."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 
 import django
@@ -46,6 +47,15 @@ def revoke(request: HttpRequest) -> None:
 
 def slow(request: HttpRequest) -> HttpResponse:
     revoke(request)
+    return HttpResponse("secret")
+
+
+may_return = threading.Event()
+
+
+def waiting(request: HttpRequest) -> HttpResponse:
+    revoke(request)
+    assert may_return.wait(10)
     return HttpResponse("secret")
 
 
@@ -99,6 +109,7 @@ urlpatterns = [
     path("search-class-async", SearchAsync.as_view()),
     path("plain", plain),
     path("slow", slow),
+    path("waiting", waiting),
     path("slow-async", slow_async),
     path("stream", stream),
     path("stream-async", stream_async),

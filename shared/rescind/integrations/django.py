@@ -38,7 +38,7 @@ from collections.abc import (
 )
 from functools import lru_cache, wraps
 from inspect import iscoroutine
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 from rescind.errors import DeniedError
 from rescind.integrations import cgi_variables
@@ -61,7 +61,7 @@ __all__ = ["build_guard", "middleware", "requires"]
 _KEYS = frozenset({"AUDIENCE", "EXEMPT", "PREFLIGHT", "REQUIRE", "RESOURCE_METADATA", "VERIFIER"})
 
 AsyncRespond = Callable[[], Awaitable[HttpResponseBase]]
-View = Callable[..., Any]
+_View = TypeVar("_View", bound=Callable[..., Any])
 
 
 @sync_and_async_middleware
@@ -94,14 +94,14 @@ def middleware(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequ
     return serve
 
 
-def requires(*scopes: str, audience: str | None = None) -> Callable[[View], View]:
+def requires(*scopes: str, audience: str | None = None) -> Callable[[_View], _View]:
     """Return a decorator that admits calls with a good bearer token for these scopes.
 
     `audience` None means that of the settings. Raises ScopeError for an invalid scope.
     """
     required = Requirement.parse(scopes).scopes
 
-    def decorate(view: View) -> View:
+    def decorate(view: _View) -> _View:
         if _is_async(view):
 
             @wraps(view)
@@ -111,14 +111,14 @@ def requires(*scopes: str, audience: str | None = None) -> Callable[[View], View
                 guard = build_guard(required, audience=audience)
                 return await _serve_async(guard, request, lambda: view(request, *args, **kwargs))
 
-            return guarded_async
+            return cast("_View", guarded_async)
 
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             guard = build_guard(required, audience=audience)
             return _serve(guard, request, lambda: view(request, *args, **kwargs))
 
-        return guarded
+        return cast("_View", guarded)
 
     return decorate
 

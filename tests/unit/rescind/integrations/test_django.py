@@ -103,6 +103,17 @@ def test_a_response_that_has_not_begun_is_replaced_once_the_token_is_denied(
     assert verifier._supervisor._registered == set()
 
 
+async def test_a_caller_in_an_asynchronous_project_does_not_wait_for_a_synchronous_view(
+    verifier: FakeVerifier,
+) -> None:
+    token = verifier.issue(subject="agent:a").token
+    django_project.may_return.clear()
+    with override_settings(MIDDLEWARE=MIDDLEWARE):
+        answer = await AsyncClient().get("/waiting", headers=_headers(token, {}))
+    django_project.may_return.set()
+    assert (answer.status_code, answer["x-rescind-reason"]) == (401, "revoked")
+
+
 def test_a_class_of_asynchronous_methods_is_cancelled(
     get: Callable[..., Any], verifier: FakeVerifier
 ) -> None:
