@@ -1,6 +1,7 @@
 """Which X-Rescind-* headers reach the service: the sidecar's own, and none of the caller's."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 from tests.support.proxies.caller import Caller
@@ -92,6 +93,23 @@ def test_a_made_up_header_that_no_sidecar_sends_reaches_only_services_behind_ngi
     token = behind.link.issue(scopes=READ)
     headers = told(caller.call("/p", token, headers=[("X-Rescind-Other", MADE_UP)]).reached)
     assert (headers.get("x-rescind-other") == MADE_UP) == proxy.removes_by_name
+
+
+@pytest.mark.parametrize("write", [str.title, str.lower, str.upper])
+def test_a_caller_cannot_have_the_sidecars_headers_removed(
+    caller: Caller, behind: Site, write: Callable[[str], str]
+) -> None:
+    """A proxy removes the headers that `Connection` names, as RFC 9110, section 7.6.1 says."""
+    token = behind.link.issue("agent:true", scopes=READ)
+    for value in (f"close, {', '.join(NAMES)}", NAMES[0], f"keep-alive,{NAMES[0]},x-other"):
+        answer = caller.call("/p", token, headers=[("Connection", write(value))])
+        if answer.reached is None:  # Envoy refuses such a request
+            assert answer.status == 400
+        else:
+            headers = told(answer.reached)
+            assert headers["x-rescind-subject"] == "agent:true"
+            assert headers["x-rescind-scopes"] == "search:read"
+            assert headers["x-rescind-scopes-removed-count"] == "0"
 
 
 def test_eight_kilobytes_of_scopes_reach_the_service(caller: Caller, behind: Site) -> None:
