@@ -38,7 +38,7 @@ def run(behind: Site, tmp_path_factory: pytest.TempPathFactory) -> Run:
         files = {"envoy-grpc.yaml": configuration}
         folder = tmp_path_factory.mktemp("grpc") / "envoy"
         with programs.running_files(ENVOY_GRPC, folder, files=files, ports=behind.ports) as port:
-            yield Caller(port, behind.service)
+            yield Caller(port, behind.service, faults=True)
 
     return start
 
@@ -120,7 +120,7 @@ def test_the_sidecar_is_healthy_for_envoy(run: Run, behind: Site) -> None:
 async def test_while_the_worker_restarts_no_call_goes_through_and_then_it_does(
     behind: Site,
 ) -> None:
-    caller, good = behind.caller(ENVOY_GRPC), behind.link.issue(scopes=READ)
+    caller, good = behind.caller(ENVOY_GRPC, faults=True), behind.link.issue(scopes=READ)
 
     async def status(token: str) -> int:
         return (await asyncio.to_thread(caller.call, "/p", token)).status
