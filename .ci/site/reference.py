@@ -30,6 +30,7 @@ MODULES = (
     "rescind.integrations.drf",
     "rescind.integrations.fastapi",
     "rescind.integrations.flask",
+    "rescind.integrations.grpc",
     "rescind.integrations.litestar",
     "rescind.integrations.sessions",
     "rescind.integrations.wsgi",

@@ -86,6 +86,11 @@ def required(require: Collection[str]) -> frozenset[str]:
     return frozenset(map(scopes.parse, require))
 
 
+def describe(reason: Reason) -> str:
+    """Return the sentence that tells a client why its call was refused."""
+    return _DETAIL[reason]
+
+
 def refuse(
     reason: Reason,
     *,

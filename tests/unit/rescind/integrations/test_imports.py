@@ -12,6 +12,7 @@ NEEDED = {
     "drf": ("rest_framework", "djangorestframework"),
     "fastapi": ("fastapi", "fastapi"),
     "flask": ("flask", "flask"),
+    "grpc": ("grpc", "grpcio"),
     "litestar": ("litestar", "litestar"),
 }
 """The package that each integration imports, and the one that is installed for it."""
