@@ -64,7 +64,8 @@ class ForwardAuth:
         Raises RequirementsError for an audience that this sidecar does not answer for.
         """
         token, requirements, address = request
-        self._require_listed(requirements.audience)
+        if requirements.audience is not None:
+            self._require_listed(requirements.audience)
         if token is None:
             return self._unauthenticated
         as_of = self._verifier.as_of
@@ -78,10 +79,10 @@ class ForwardAuth:
         )
         if verdict is None:
             return self._decide_with_sidecar(token, requirements, address)
-        return self._conclude(verdict, requirements, as_of=as_of)
+        return self._conclude(verdict, requirements, as_of)
 
-    def _require_listed(self, audience: str | None) -> None:
-        if audience is None or audience in self._audiences or audience == self._verifier.service:
+    def _require_listed(self, audience: str) -> None:
+        if audience in self._audiences or audience == self._verifier.service:
             return
         raise RequirementsError(
             "`audience` names a service that this sidecar does not answer for. List it in "
@@ -97,9 +98,9 @@ class ForwardAuth:
                 token, requirements.require, requirements.audience, address, requirements.min_seq
             )
         )
-        return self._conclude(verdict, requirements, as_of=as_of)
+        return self._conclude(verdict, requirements, as_of)
 
-    def _conclude(self, verdict: Verdict, requirements: Requirements, *, as_of: int) -> Decision:
+    def _conclude(self, verdict: Verdict, requirements: Requirements, as_of: int) -> Decision:
         match verdict:
             case Allowed(record):
                 return Permit(record, max(as_of, record.as_of, requirements.min_seq))

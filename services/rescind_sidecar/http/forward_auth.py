@@ -23,7 +23,6 @@ from rescind.wire.bearer import Refusal
 from rescind_sidecar.data_plane import record_headers, requirements
 from rescind_sidecar.data_plane.forward_auth import (
     AuthRequest,
-    Decision,
     ForwardAuth,
     PendingDecision,
     Permit,
@@ -66,9 +65,9 @@ class VerifyEndpoint:
             decision = self._forward_auth.decide(AuthRequest(token, stated, address))
         except RequirementsError as error:
             return problem(400, "invalid-query", "The query cannot be used", str(error))
-        if isinstance(decision, (Permit, Refusal)):
-            return self._reply(decision)
-        return self._reply_later(decision)
+        if isinstance(decision, Permit):  # the usual case first
+            return self._allow(decision)
+        return _refuse(decision) if isinstance(decision, Refusal) else self._reply_later(decision)
 
     def _find_address(self, request: HttpRequest) -> str | None:
         """Return the caller's address from the header: the last of a list, which the proxy set."""
@@ -78,16 +77,20 @@ class VerifyEndpoint:
         return addresses[-1].decode("latin-1").rpartition(",")[2].strip() if addresses else None
 
     async def _reply_later(self, pending: PendingDecision) -> HttpResponse:
-        return self._reply(await pending)
+        match await pending:
+            case Permit() as permit:
+                return self._allow(permit)
+            case Refusal() as refusal:
+                return _refuse(refusal)
 
-    def _reply(self, decision: Decision) -> HttpResponse:
-        match decision:
-            case Permit(record, as_of):
-                headers = self._headers.find(record)
-                return HttpResponse(200, b"%b%b: %d\r\n" % (headers, _AS_OF, as_of))
-            case Refusal():
-                headers = lines(each for each in decision.headers if each[0] != "content-length")
-                return HttpResponse(decision.status, headers, decision.body)
+    def _allow(self, permit: Permit) -> HttpResponse:
+        record, as_of = permit
+        return HttpResponse(200, b"%b%b: %d\r\n" % (self._headers.find(record), _AS_OF, as_of))
+
+
+def _refuse(refusal: Refusal) -> HttpResponse:
+    headers = [each for each in refusal.headers if each[0] != "content-length"]
+    return HttpResponse(refusal.status, lines(headers), refusal.body)
 
 
 def _encode_headers(record: Record) -> bytes:

@@ -56,7 +56,7 @@ class Sidecar:
     async def run(self, stop: Stop) -> None:
         """Serve until `stop` is set; then stop in the order of `usecases/shutdown.py`."""
         settings = self._settings
-        if settings.files("http"):
+        if settings.files("http") or settings.files("grpc"):
             stop.on_hangup = _do_nothing  # the workers reload their certificate by themselves
         with self._tables.locked():
             self._trust_store = self._load_trust_store()

@@ -1,7 +1,8 @@
 """A sidecar that stops: what its workloads can still get when its release leaves.
 
-The real wiring runs, with its table file, its socket and an HTTP worker; only the transport is a
-fake. A release lets receipts count the instance out at once, so nothing may be left by then.
+The real wiring runs, with its table file, its socket, a worker of HTTP and one of gRPC; only the
+transport is a fake. A release lets receipts count the instance out at once, so nothing may be left
+by then.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -24,6 +26,8 @@ from rescind.core.generation_table import DEADLINE
 from rescind.core.verdict import Allowed
 from rescind.wire import heartbeat, usage_report
 from rescind_runtime.supervise import Stop
+from rescind_sidecar.grpc import supervisor as grpc_supervisor
+from rescind_sidecar.grpc.supervisor import GrpcServed
 from rescind_sidecar.http import supervisor
 from rescind_sidecar.http.supervisor import Served
 from rescind_sidecar.ports import Tables
@@ -47,12 +51,14 @@ class ObservedSidecar:
         *,
         stop: Stop,
         served: Served,
+        grpc: GrpcServed | None,
         verifier: Verifier,
     ) -> None:
         self.path = path
         self.transport = transport
         self.stop = stop
         self.served = served
+        self.grpc = grpc
         self.verifier = verifier
         self.table = MappedTable.open(path.with_suffix(".table"))
         self.token = transport.ledger.issue()
@@ -79,6 +85,7 @@ class ObservedSidecar:
             "the table's file": self.path.with_suffix(".table").exists(),
             "the socket": self.path.exists(),
             "an HTTP worker": not all(gone(pid) for pid in self.pids | set(self.served.pids)),
+            "a gRPC worker": self.grpc is not None and not all(map(gone, self.grpc.pids)),
         }
         return [name for name, there in answers.items() if there]
 
@@ -105,36 +112,45 @@ async def observed(
     path: Path, transport: LedgerTransport, monkeypatch: pytest.MonkeyPatch, *, workers: int = 1
 ) -> AsyncGenerator[tuple[ObservedSidecar, asyncio.Task[None]]]:
     """Run a sidecar until a workload has accepted a token; the block has to end it."""
-    ready: asyncio.Future[Served] = asyncio.get_running_loop().create_future()
-    serving = supervisor.serving
-
-    @asynccontextmanager
-    async def noted(*arguments: object, **named: object) -> AsyncGenerator[Served]:
-        async with serving(*arguments, **named) as served:  # type: ignore[arg-type]  # as they came
-            ready.set_result(served)
-            yield served
-
-    monkeypatch.setattr(supervisor, "serving", noted)
+    ready = _note(supervisor, monkeypatch)
+    grpc_ready = _note(grpc_supervisor, monkeypatch)
     settings = SidecarSettings(
         service="search",
         socket=path,
         credential=SecretStr("the ledger takes any"),
         trust_file=path.with_suffix(".trust"),
         http_workers=workers,
+        grpc="127.0.0.1:0" if workers else None,
     )
     stop = Stop()
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(_run(Sidecar(settings), stop))
         served = await ready
+        grpc = await grpc_ready if workers else None
         verifier = await asyncio.to_thread(Verifier.attach, path, timeout_s=5)
         try:
             observed_sidecar = ObservedSidecar(
-                path, transport, stop=stop, served=served, verifier=verifier
+                path, transport, stop=stop, served=served, grpc=grpc, verifier=verifier
             )
             await observed_sidecar.check_first()
             yield observed_sidecar, running
         finally:
             verifier.close()
+
+
+def _note(module: Any, monkeypatch: pytest.MonkeyPatch) -> asyncio.Future[Any]:
+    """Return what `serving` of a module will yield."""
+    ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    serving = module.serving
+
+    @asynccontextmanager
+    async def noted(*arguments: object, **named: object) -> AsyncGenerator[object]:
+        async with serving(*arguments, **named) as served:
+            ready.set_result(served)
+            yield served
+
+    monkeypatch.setattr(module, "serving", noted)
+    return ready
 
 
 async def _run(sidecar: Sidecar, stop: Stop) -> None:
@@ -156,6 +172,7 @@ async def test_no_workload_gets_an_answer_once_the_release_is_sent(
             "the table's file",
             "the socket",
             "an HTTP worker",
+            "a gRPC worker",
         }
         observed_sidecar.stop.request()
         await running
@@ -217,10 +234,10 @@ async def release(_: object, __: object, renew: Renew, *___: object) -> None:
     ("order", "left"),
     [
         ((stop_answering, release, retire), {"a deadline", "the table's file"}),
-        ((retire, release, stop_answering), {"the socket", "an HTTP worker"}),
+        ((retire, release, stop_answering), {"the socket", "an HTTP worker", "a gRPC worker"}),
         (
             (release, stop_answering, retire),
-            {"a deadline", "the table's file", "the socket", "an HTTP worker"},
+            {"a deadline", "the table's file", "the socket", "an HTTP worker", "a gRPC worker"},
         ),
     ],
     ids=["the table after the release", "the servers after the release", "the release first"],
