@@ -169,6 +169,17 @@ class ClientExistsError(RescindError):
         )
 
 
+class AlteredClientError(RescindError):
+    """Raised for a change of an OAuth client whose row no authority wrote."""
+
+    def __init__(self, client_id: str) -> None:
+        super().__init__(
+            f"the row of the client {client_id!r} is not as an authority wrote it, so it is not "
+            "the base of a new credential. Nothing was changed. Remove the client, and add it "
+            "again."
+        )
+
+
 class NotFoundError(RescindError):
     """Raised when no such token, revocation or instance is known."""
 

@@ -116,6 +116,7 @@ _KINDS: tuple[tuple[type[RescindError], _Kind], ...] = (
     ),
     (errors.NoIssuerError, _Kind("not-found", HTTPStatus.NOT_FOUND, "No issuer")),
     (errors.ClientExistsError, _Kind("client-exists", HTTPStatus.CONFLICT, "Client exists")),
+    (errors.AlteredClientError, _Kind("client-altered", HTTPStatus.CONFLICT, "Altered client")),
     (errors.NotFoundError, _Kind("not-found", HTTPStatus.NOT_FOUND, "Not found")),
     (
         errors.CommitUnknownError,

@@ -219,9 +219,66 @@ async def test_a_client_whose_row_was_altered_is_refused(shared: Running, sql: s
     client = await oauth.add(shared)
     await shared.system.tamper(f"{sql} WHERE client_id = $1", client.client_id)
     facts = (await shared.http.get(f"/v1/clients/{client.client_id}")).json()
-    assert facts["state"] == "altered"
+    assert (facts["state"], facts["scopes"]) == ("altered", [])
     # The secret proves the credential; with an altered registration it is good for nothing.
     assert await _status(client) == (401 if "registration" in sql else 200)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE clients SET registration = replace(registration, 'orders:read', 'orders:*')",
+        (
+            "UPDATE clients SET credential = (SELECT token_id FROM tokens"
+            " WHERE token_id <> credential AND ended_seq IS NULL AND expires_at > now() LIMIT 1)"
+        ),
+    ],
+)
+async def test_a_rotation_does_not_make_an_altered_row_genuine(shared: Running, sql: str) -> None:
+    client = await oauth.add(shared)
+    await shared.system.tamper(f"{sql} WHERE client_id = $1", client.client_id)
+    path = f"/v1/clients/{client.client_id}"
+    before = (await shared.http.get(path)).json()
+    answer = await shared.http.post(f"{path}/rotate", json={})
+    assert (answer.status_code, answer.json()["type"]) == (
+        409,
+        "urn:rescind:problem:client-altered",
+    )
+    assert (await shared.http.get(path)).json() == before
+    live = "SELECT 1 FROM tokens WHERE token_id = $1 AND ended_seq IS NULL AND expires_at > now()"
+    assert await shared.system.rows(live, before["credential"])
+    assert await shared.system.rows(live, client.facts["credential"])
+    assert (await shared.http.post(f"{path}/remove", json={})).status_code == 200
+    assert await _status(client) == 401
+
+
+async def test_a_client_does_not_get_the_registration_of_another(shared: Running) -> None:
+    client, wide = await oauth.add(shared), await oauth.add(shared, scopes=["orders:*"])
+    await shared.system.tamper(
+        "UPDATE clients SET (credential, registration) ="
+        " (SELECT credential, registration FROM clients WHERE client_id = $2) WHERE client_id = $1",
+        client.client_id,
+        wide.client_id,
+    )
+    path = f"/v1/clients/{client.client_id}"
+    assert (await shared.http.get(path)).json()["state"] == "altered"
+    assert (await shared.http.post(f"{path}/rotate", json={})).status_code == 409
+    assert [await _status(client), await _status(wide)] == [401, 200]
+
+
+@pytest.mark.parametrize("document", ["", "{}", "[1]", '{"grants":["x"]}'])
+async def test_a_row_that_is_not_readable_hides_no_other_client(
+    shared: Running, document: str
+) -> None:
+    client, other = await oauth.add(shared), await oauth.add(shared)
+    await shared.system.tamper(
+        "UPDATE clients SET registration = $2 WHERE client_id = $1", client.client_id, document
+    )
+    assert (await shared.http.get(f"/v1/clients/{client.client_id}")).json()["state"] == "altered"
+    page = (await shared.http.get("/v1/clients", params={"limit": "1000"})).json()
+    states = {each["client_id"]: each["state"] for each in page["clients"]}
+    assert (states[client.client_id], states[other.client_id]) == ("altered", "active")
+    await shared.http.post(f"/v1/clients/{client.client_id}/remove", json={})
 
 
 async def test_every_change_of_a_client_is_audited(shared: Running) -> None:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from rescind.core.record import Record
-from rescind.core.token_format import Kind
 from rescind.core.well_known_scopes import CLIENT
 from rescind_authority.errors import UnauthenticatedError
 from rescind_authority.ports.clients import Clients
@@ -126,10 +125,8 @@ class ClientAuthenticator:
         stored = await self._clients.read_client(client_id)
         if (
             stored is None
-            or credential.kind is not Kind.SERVICE
-            or credential.subject != SUBJECT + client_id
             or CLIENT not in credential.scopes
-            or not registration.covers(credential, stored.registration)
+            or not registration.covers(credential, client_id, stored.registration)
         ):
             raise InvalidClientError(actor=actor_name(credential.subject, credential.token_id))
         return AuthenticatedClient(client_id, credential, registration.decode(stored.registration))

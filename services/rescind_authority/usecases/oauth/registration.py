@@ -12,6 +12,7 @@ from typing import Any
 
 from rescind.core.record import Record
 from rescind.core.token_format import Kind
+from rescind.core.well_known_scopes import CLIENT
 
 LABEL = "registration"
 SUBJECT = "client:"
@@ -48,6 +49,10 @@ class Registration:
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
 
 
+NOTHING = Registration(grants=(), scopes=(), audience=(), kind=Kind.SERVICE, ttl_s=0)
+"""The registration of a client whose row no authority wrote."""
+
+
 def decode(document: str) -> Registration:
     """Return the registration in a document that `covers` confirmed."""
     members: dict[str, Any] = json.loads(document)
@@ -68,6 +73,11 @@ def fingerprint(document: str) -> str:
     return hashlib.sha256(document.encode()).hexdigest()
 
 
-def covers(credential: Record, document: str) -> bool:
-    """Return True if an authority wrote this document for this credential."""
-    return dict(credential.labels).get(LABEL) == fingerprint(document)
+def covers(credential: Record, client_id: str, document: str) -> bool:
+    """Return True if an authority wrote this document for this client and this credential."""
+    return (
+        credential.kind is Kind.SERVICE
+        and credential.subject == SUBJECT + client_id
+        and CLIENT in credential.granted
+        and dict(credential.labels).get(LABEL) == fingerprint(document)
+    )

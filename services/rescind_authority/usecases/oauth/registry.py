@@ -12,7 +12,12 @@ from rescind.core.revocation import Effect, Revocation
 from rescind.core.secret import Secret
 from rescind.core.token_format import Kind
 from rescind.core.well_known_scopes import AUDIENCE, CLIENT, INTROSPECT
-from rescind_authority.errors import ClientExistsError, NotFoundError, TokenMovedError
+from rescind_authority.errors import (
+    AlteredClientError,
+    ClientExistsError,
+    NotFoundError,
+    TokenMovedError,
+)
 from rescind_authority.ports.clients import Clients, StoredClient
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.keys import Entropy
@@ -64,7 +69,8 @@ class ClientState(StrEnum):
 class RegisteredClient:
     """A client, its registration and its state. Times are Unix µs.
 
-    Its credential expires at `expires_at_us`; 0 if that is not known.
+    An altered client has no registration: what its row contains is not trusted. Its credential
+    expires at `expires_at_us`; 0 if that is not known.
     """
 
     stored: StoredClient
@@ -126,9 +132,12 @@ class ClientRegistry:
     ) -> NewCredential:
         """Replace a client's secret or keys. The old secret lives for the overlap.
 
-        Raises NotFoundError, InvalidRequestError, ForbiddenError, or the issuer's errors.
+        Raises NotFoundError, AlteredClientError, InvalidRequestError, ForbiddenError, or the
+        issuer's errors.
         """
         client = await self.get(client_id)
+        if client.state is ClientState.ALTERED:
+            raise AlteredClientError(client_id)
         requested = _with_keys(client.registration, overlap_s, jwks)
         # First: if the next step fails, the old secret ends nevertheless, and a repeat completes
         # it. Under its own key, so a repeat of the whole does not end the new credential.
@@ -235,16 +244,21 @@ class ClientRegistry:
         described: list[RegisteredClient] = []
         for each in stored:
             credential = credentials.get(each.credential)
-            if credential is None or not registration.covers(credential, each.registration):
+            registered = registration.NOTHING
+            if credential is None or not registration.covers(
+                credential, each.client_id, each.registration
+            ):
                 state = ClientState.ALTERED
             elif find_denial(credential, snapshot.at_us) is not None:
                 state = ClientState.ENDED
             else:
                 state = ClientState.ACTIVE
+            if state is not ClientState.ALTERED:
+                registered = registration.decode(each.registration)
             described.append(
                 RegisteredClient(
                     each,
-                    registration.decode(each.registration),
+                    registered,
                     state,
                     0 if credential is None else credential.expires_at_us,
                 )
