@@ -22,6 +22,12 @@ async def _store_client(
     return stored if done else None
 
 
+async def _remove(store: Store, client: StoredClient) -> bool:
+    return await store.clients.remove_client(
+        client.client_id, credential=client.credential, actor="test tok_1"
+    )
+
+
 @pytest.fixture
 def client() -> StoredClient:
     return StoredClient(f"billing-{secrets.token_hex(8)}", "", '{"grants":[]}', "admin:root")
@@ -63,6 +69,16 @@ async def test_a_client_that_names_the_stored_credential_replaces_it(
     assert found.created_by == client.created_by
 
 
+async def test_a_replacement_does_not_bring_a_removed_client_back(
+    store: Store, client: StoredClient
+) -> None:
+    first = await _store_client(store, client)
+    assert first is not None
+    assert await _remove(store, first)
+    assert await _store_client(store, client, replaces=first.credential) is None
+    assert await store.clients.read_client(client.client_id) is None
+
+
 async def test_clients_are_listed_in_the_order_of_their_ids(
     store: Store, client: StoredClient
 ) -> None:
@@ -75,10 +91,24 @@ async def test_clients_are_listed_in_the_order_of_their_ids(
 
 
 async def test_a_removed_client_is_gone(store: Store, client: StoredClient) -> None:
-    assert await _store_client(store, client) is not None
-    assert await store.clients.remove_client(client.client_id, actor="test tok_1")
+    stored = await _store_client(store, client)
+    assert stored is not None
+    assert await _remove(store, stored)
     assert await store.clients.read_client(client.client_id) is None
-    assert not await store.clients.remove_client(client.client_id, actor="test tok_1")
+    assert not await _remove(store, stored)
+
+
+async def test_a_client_with_another_credential_is_not_removed(
+    store: Store, client: StoredClient
+) -> None:
+    first = await _store_client(store, client)
+    assert first is not None
+    second = await _store_client(store, client, replaces=first.credential)
+    assert second is not None
+    assert not await _remove(store, first)
+    found = await store.clients.read_client(client.client_id)
+    assert found is not None
+    assert found.credential == second.credential
 
 
 async def test_an_assertion_is_used_once(store: Store, client: StoredClient) -> None:

@@ -393,7 +393,7 @@ class Transaction:
     async def put_client(self, client: StoredClient, *, replaces: str | None, actor: str) -> bool:
         await self._trip()
         known = self._tables.clients.get(client.client_id)
-        if known is not None and known.credential != replaces:
+        if (None if known is None else known.credential) != replaces:
             return False
         now_us = self._cluster.time_us(self._tables) if known is None else known.created_at_us
         stored = dataclasses.replace(
@@ -895,8 +895,15 @@ class ClientsInMemory(PostgresInMemory):
             )[:limit]
         )
 
-    async def remove_client(self, client_id: str, *, actor: str) -> bool:
-        return await self._write(lambda tables: tables.clients.pop(client_id, None) is not None)
+    async def remove_client(self, client_id: str, *, credential: str, actor: str) -> bool:
+        def write(tables: Tables) -> bool:
+            known = tables.clients.get(client_id)
+            if known is None or known.credential != credential:
+                return False
+            del tables.clients[client_id]
+            return True
+
+        return await self._write(write)
 
     async def use_assertion(self, client_id: str, jti: str, *, expires_at_us: int) -> bool:
         def write(tables: Tables) -> bool:

@@ -31,8 +31,11 @@ class Clients(Protocol):
         """List the clients whose ids come after this text, in the order of their ids."""
         ...
 
-    async def remove_client(self, client_id: str, *, actor: str) -> bool:
-        """Delete a client; return False if there is none. Commits before it returns."""
+    async def remove_client(self, client_id: str, *, credential: str, actor: str) -> bool:
+        """Delete a client; return False if there is none with this credential.
+
+        Commits before it returns.
+        """
         ...
 
     async def use_assertion(self, client_id: str, jti: str, *, expires_at_us: int) -> bool:

@@ -191,7 +191,7 @@ class LedgerTransaction(Protocol):
         """Store a client and its audit entry.
 
         `replaces` is the credential that a stored client has now; None for a client that is new.
-        Returns False, and stores nothing, if the stored client is another.
+        Returns False, and stores nothing, if the stored client is another, or was removed.
         """
         ...
 

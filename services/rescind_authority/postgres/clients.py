@@ -22,8 +22,8 @@ class PostgresClients:
         found = await self._postgres.rows("list_clients", after, limit)
         return tuple(_client_of(row) for row in found)
 
-    async def remove_client(self, client_id: str, *, actor: str) -> bool:
-        return bool(await self._postgres.write("remove_client", client_id, actor))
+    async def remove_client(self, client_id: str, *, credential: str, actor: str) -> bool:
+        return bool(await self._postgres.write("remove_client", client_id, credential, actor))
 
     async def use_assertion(self, client_id: str, jti: str, *, expires_at_us: int) -> bool:
         jti_hash = hashlib.sha256(jti.encode()).digest()

@@ -1,5 +1,6 @@
 """The registry of OAuth clients: add, list, rotate, remove, and what an altered row is worth."""
 
+import asyncio
 import base64
 import uuid
 from typing import Any
@@ -199,6 +200,27 @@ async def test_a_removed_client_gets_no_token_and_its_tokens_are_revoked(shared:
     assert await _status(client) == 401
     assert (await shared.http.get(path)).status_code == 404
     assert (await shared.http.post(f"{path}/remove", json={})).status_code == 404
+
+
+async def test_a_rotation_at_the_same_time_leaves_no_secret_of_a_removed_client(
+    shared: Running,
+) -> None:
+    client = await oauth.add(shared)
+    path = f"/v1/clients/{client.client_id}"
+    *rotated, removed = await asyncio.gather(
+        *(shared.http.post(f"{path}/rotate", json={"overlap": 600}) for _ in range(3)),
+        shared.http.post(f"{path}/remove", json={}),
+    )
+    assert removed.status_code == 200
+    assert (await shared.http.get(path)).status_code == 404
+    again = await oauth.add(shared, client.client_id)
+    for answer in rotated:
+        if answer.status_code == 201:
+            old = oauth.Client(shared, client.client_id, answer.json()["client_secret"], {})
+            assert await _status(old) == 401
+        else:
+            assert answer.status_code in {404, 409}, answer.text
+    assert await _status(again) == 200
 
 
 async def test_an_id_can_be_used_again_after_its_removal(shared: Running) -> None:

@@ -171,17 +171,31 @@ class ClientRegistry:
         field_errors = FieldErrors()
         reason = field_errors.reason(reason)
         field_errors.raise_if_any()
-        if await self._clients.read_client(client_id) is None:
+        stored = await self._clients.read_client(client_id)
+        if stored is None:
             raise NotFoundError("client", client_id)
-        # In this order: a token that is issued between the two is hit by the second.
-        committed = [
-            await self._revoke(handle, reason or "client removed", actor, _derive(idempotency, end))
-            for handle, end in (
-                (f"subject:{SUBJECT}{client_id}", "credentials"),
-                (f"client:{client_id}", "tokens"),
-            )
-        ]
-        await self._clients.remove_client(client_id, actor=actor.name)
+        committed: list[CommittedEvent] = []
+        while stored is not None:
+            credential = stored.credential
+            # In this order: a token that is issued between the two is hit by the second.
+            committed = [
+                await self._revoke(
+                    handle,
+                    reason or "client removed",
+                    actor,
+                    _derive(idempotency, f"{end} {credential}"),
+                )
+                for handle, end in (
+                    (f"subject:{SUBJECT}{client_id}", "credentials"),
+                    (f"client:{client_id}", "tokens"),
+                )
+            ]
+            if await self._clients.remove_client(
+                client_id, credential=credential, actor=actor.name
+            ):
+                break
+            # It was rotated meanwhile: the revocations may precede its new credential.
+            stored = await self._clients.read_client(client_id)
         return committed
 
     async def _issue(
