@@ -40,13 +40,19 @@ def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "names",
-    [("enforced", "fleet"), ("check", "events", "sight", "http"), ("apply", "commit", "leases")],
+    [
+        ("enforced", "fleet"),
+        ("check", "events", "sight", "http"),
+        ("introspect", "grpc", "proxy"),
+        ("apply", "commit", "leases"),
+    ],
 )
 def test_each_row_gives_all_its_lines(folder: Path, names: tuple[str, ...]) -> None:
     done = bench(folder, "--json", *names)
     assert done.returncode == 0, done.stderr
     lines = json.loads(done.stdout)["lines"]
-    assert list(lines) == [line.key for row in table.select_rows(names) for line in row.lines]
+    rows = [row for row in table.select_rows(names) if row.name != "proxy" or shutil.which("nginx")]
+    assert list(lines) == [line.key for row in rows for line in row.lines]
     for line in lines.values():
         assert line["ours"]["best"] >= 0  # in so short a time nothing may be asked for again
         assert (line["ratio"] is None) == (line["against"] is None)

@@ -14,8 +14,10 @@ from rescind_lab.bench.rows import (
     forward_auth,
     hot_set,
     in_process_check,
+    introspection,
     lease_cost,
     memory,
+    proxied_calls,
     throughput,
 )
 from rescind_lab.bench.system import BenchSystem
@@ -30,7 +32,9 @@ ROWS = (
     check_under_load.ROW,
     first_check.ROW,
     forward_auth.ROW,
+    introspection.ROW,
     external_authorization.ROW,
+    proxied_calls.ROW,
     throughput.APPLY,
     throughput.COMMIT,
     memory.ROW,

@@ -13,7 +13,7 @@ from rescind.client.admin import RevocationItem
 from rescind.client.settings import read_token
 from rescind_lab.bench.comparison import Line, Measurement, Row, Statistic, Target
 from rescind_lab.bench.measurement import MeasureRound, measure_in_turns
-from rescind_lab.bench.rows.forward_auth import run_wrk
+from rescind_lab.bench.rows.http_load import run_wrk
 from rescind_lab.bench.samples import Samples, Unit
 from rescind_lab.bench.system import BenchSystem
 from rescind_lab.errors import LabError
