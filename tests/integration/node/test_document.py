@@ -1,5 +1,6 @@
 """The programs of docs/integrations/node.md run as they stand there."""
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -8,12 +9,15 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from tests.integration.node.conftest import System
+from tests.integration.node.conftest import EXAMPLE, System
 from tests.support.documents import DOCS
 from tests.support.eventually import eventually_blocking
 from tests.support.free_ports import free_port
 from tests.support.node_driver import NODE
 from tests.support.processes import clean_environment
+
+from rescind.core.verdict import Reason
+from rescind.wire import bearer
 
 _PROGRAM = re.compile(r"^```js\n// (\S+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PROGRAMS = dict(_PROGRAM.findall((DOCS / "integrations" / "node.md").read_text()))
@@ -66,3 +70,12 @@ def test_the_work_of_the_page_ends_with_its_token(example: Path, system: System)
         system.admin.revoke("subject:agent:worker", reason="a test")
         assert process.stdout.readline() == "stopped: revoked\n"
         assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_refusal_in_node_has_the_detail_of_the_python_middleware(reason: Reason) -> None:
+    """The texts are compared here because few of the reasons can be brought about over HTTP."""
+    detail = json.loads(bearer.refuse(reason).body)["detail"]
+    details = (EXAMPLE / "client" / "refusal.mjs").read_text(encoding="utf-8")
+    quote = '"' if "'" in detail else "'"
+    assert f"{reason}: {quote}{detail}{quote}," in details

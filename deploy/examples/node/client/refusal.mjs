@@ -15,8 +15,8 @@ const DETAIL = Object.freeze({
   wrong_verifier: "The token may not be used at this service's place.",
   wrong_address: 'The token may not be used from this address.',
   insufficient_scope: 'The token lacks a scope that this call requires.',
-  no_lease: 'This service cannot tell right now whether the token is still good.',
-  unavailable: 'This service cannot reach what would tell whether the token is good.',
+  no_lease: 'This service cannot tell right now whether the token is still valid.',
+  unavailable: 'This service cannot reach what would tell whether the token is valid.',
 });
 
 /**
