@@ -133,6 +133,7 @@ class HttpApi:
             edge_keys=self._edge_keys,
             sequencer=self._core.sequencer,
             budgets=self._budgets,
+            revocations=self._core.revocations,
             clock=self._clock,
             entropy=secrets.token_bytes,
             prefix=self._prefix,

@@ -274,6 +274,32 @@ async def test_a_client_revokes_its_own_tokens_with_what_was_delegated(shared: R
     assert (again.status_code, again.json()) == (200, {})
 
 
+async def test_a_wait_for_a_token_that_is_revoked_already_waits_for_that_revocation(
+    shared: Running,
+) -> None:
+    client = await oauth.add(shared)
+    first, second, third = [await client.token() for _ in range(3)]
+    waiting = {"wait": "true", "timeout": "1"}
+    async with shared.system.sidecar() as sidecar:
+        await sidecar.beat()
+        answer = await client.post("/oauth/revoke", token=first["access_token"], **waiting)
+        assert (answer.status_code, answer.json()["state"]) == (202, "committed")
+        by_admin = await shared.revoke(f"token:{second['token_id']}")
+        await shared.http.post(f"/v1/tokens/{third['token_id']}/expire", json={})
+        for token, ended_by in (
+            (first, {answer.json()["revocation_id"]}),
+            (second, {by_admin["id"]}),
+            (third, None),
+        ):
+            again = await client.post("/oauth/revoke", token=token["access_token"], **waiting)
+            assert (again.status_code, again.json()["state"]) == (202, "committed"), again.text
+            assert ended_by in (None, {again.json()["revocation_id"]})
+        await sidecar.release()
+    for token in (first, second, third):
+        last = await client.post("/oauth/revoke", token=token["access_token"], wait="true")
+        assert (last.status_code, last.json()["state"]) == (200, "enforced"), last.text
+
+
 async def test_the_revocation_of_an_unknown_token_succeeds(shared: Running) -> None:
     client = await oauth.add(shared)
     for text in ("x", "rsc_svc_" + "0" * 60):
@@ -296,7 +322,12 @@ async def test_a_client_revokes_no_token_of_another(shared: Running) -> None:
 async def test_a_revocation_refuses_bad_options(shared: Running) -> None:
     client = await oauth.add(shared)
     token = (await client.token())["access_token"]
-    for more in ({"wait": "yes"}, {"wait": "true", "timeout": "x"}, {"wiat": "true"}):
+    for more in (
+        {"wait": "yes"},
+        {"wait": "true", "timeout": "x"},
+        {"wait": "true", "timeout": "0"},
+        {"wiat": "true"},
+    ):
         answer = await client.post("/oauth/revoke", token=token, **more)
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
     answer = await client.post("/oauth/revoke")

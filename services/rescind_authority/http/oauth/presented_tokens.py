@@ -34,7 +34,7 @@ _REVOKED = {
     "token": "The token to revoke, with all that was delegated from it.",
     "token_type_hint": _HINT,
     "wait": "`true`: answer after every verifier denies the token.",
-    "timeout": f"The longest wait, in seconds; {_DEFAULT_WAIT_S} if left out.",
+    "timeout": f"The longest wait, in seconds, at least 1; {_DEFAULT_WAIT_S} if left out.",
 }
 
 
@@ -99,6 +99,8 @@ async def revoke(
     if wait not in {"true", "false"}:
         raise OAuthError("invalid_request", "wait must be true or false.")
     timeout_s = sent.number("timeout", most=MAX_WAIT_S)
+    if timeout_s == 0:
+        raise OAuthError("invalid_request", "timeout must be at least 1 second.")
     token = _token_of(sent)
     committed = await use_cases.presented_tokens.revoke(
         token,

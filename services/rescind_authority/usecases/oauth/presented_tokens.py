@@ -13,6 +13,7 @@ from rescind.errors import MalformedTokenError, RescindError
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.keys import EdgeKeys, Entropy
 from rescind_authority.ports.ledger import CommittedEvent, IdempotentRequest
+from rescind_authority.ports.revocations import Revocations
 from rescind_authority.usecases.access.authoriser import find_denial
 from rescind_authority.usecases.access.change_budgets import Budgets, Cost
 from rescind_authority.usecases.ledger import new_ids
@@ -57,6 +58,7 @@ class PresentedTokens:
         edge_keys: EdgeKeys,
         sequencer: Sequencer,
         budgets: Budgets,
+        revocations: Revocations,
         clock: Clock,
         entropy: Entropy,
         prefix: str,
@@ -65,6 +67,7 @@ class PresentedTokens:
         self._edge_keys = edge_keys
         self._sequencer = sequencer
         self._budgets = budgets
+        self._revocations = revocations
         self._clock = clock
         self._entropy = entropy
         self._prefix = prefix
@@ -95,7 +98,10 @@ class PresentedTokens:
         awaited: bool,
         idempotency: IdempotentRequest,
     ) -> CommittedEvent | None:
-        """Revoke a client's token and its descendants. Return None if it is not accepted anyway.
+        """Revoke a client's token and its descendants.
+
+        Return None if the token is not accepted anyway. If the caller awaits the enforcement, and
+        an event ended the token before, return that event: a verifier may not have it yet.
 
         Raises NotTheClientsTokenError, TooManyChangesError, or the sequencer's errors.
         """
@@ -107,7 +113,7 @@ class PresentedTokens:
             raise NotTheClientsTokenError
         denied = find_denial(record, found.at_us)
         if denied is not None and denied.reason in _ENDED:
-            return None
+            return await self._read_end(record) if awaited else None
         self._budgets.take(record, Cost.EVENT, last=True)
         revocation = Revocation(
             revocation_id=new_ids.generate("rev", self._clock, self._entropy),
@@ -119,6 +125,19 @@ class PresentedTokens:
         return await self._sequencer.commit(
             LedgerCommand(idempotency, revocation, exact=False, awaited=awaited)
         )
+
+    async def _read_end(self, record: Record) -> CommittedEvent | None:
+        """Return the first event that ended a token; None if its time did."""
+        ends = [
+            each
+            for each in record.restrictions
+            if each.revocation_id and each.effect not in {Effect.SUSPEND, Effect.NARROW}
+        ]
+        if not ends:
+            return None
+        first = min(ends, key=lambda each: each.seq)
+        stored = await self._revocations.get(first.revocation_id)
+        return None if stored is None else stored.committed
 
     async def _read(self, token: str) -> LookupResult:
         return await self._resolver.read(token_format.digest(token))
