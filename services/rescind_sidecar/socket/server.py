@@ -15,6 +15,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import cast
 
+from rescind.core import scopes
 from rescind.core.times import NS_PER_MS
 from rescind.core.verdict import Denied, Reason, permitted
 from rescind.errors import MalformedMessageError
@@ -163,7 +164,10 @@ class SocketServer:
 
     def _build_verdict(self, request: Check, result: ValidRecord | Denied) -> Verdict:
         denial = result if isinstance(result, Denied) else None
-        if isinstance(result, ValidRecord):
+        if isinstance(result, ValidRecord) and not all(map(scopes.is_valid, request.require)):
+            # A pattern of the token would cover a text that is not a scope: `a:*` covers `a:x b:y`.
+            denial = Denied(Reason.INSUFFICIENT_SCOPE)
+        elif isinstance(result, ValidRecord):
             audience = request.audience or self._service
             denial = permitted(
                 result.cached.record,

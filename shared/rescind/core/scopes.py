@@ -39,6 +39,13 @@ def parse(text: str) -> str:
     return text
 
 
+def is_valid(text: str) -> bool:
+    """Return True if a text is a valid scope or pattern."""
+    return bool(_CHARACTERS.fullmatch(text)) and (
+        WILDCARD not in text or bool(_PATTERN.fullmatch(text))
+    )
+
+
 def prefix(pattern: str) -> str | None:
     """Return the prefix that a pattern stands for, or None for a plain scope."""
     return pattern[:-1] if pattern.endswith(WILDCARD) else None

@@ -88,12 +88,14 @@ def test_an_empty_audience_is_that_of_the_sidecar_and_any_other_may_be_named(
     assert connection.check(elsewhere, audience="checkout").reason is None
 
 
-def test_a_required_scope_is_compared_as_it_is_so_the_client_checks_its_form(
-    connection: CheckConnection, link: LedgerInMemory
+@pytest.mark.parametrize("wanted", ["a:x b:y", "a:x*y", "", 'a:"', "a:" + "x" * 127])
+def test_a_text_that_is_not_a_scope_is_never_granted(
+    connection: CheckConnection, link: LedgerInMemory, wanted: str
 ) -> None:
-    token = link.issue(scopes=("a:*",))
-    assert connection.check(token, require=("a:x b:y",)).reason is None
-    assert connection.check(token, require=("b:y",)).reason is Reason.INSUFFICIENT_SCOPE
+    token = link.issue(scopes=("a:*", "*"))
+    assert connection.check(token, require=("a:x",)).reason is None
+    assert connection.check(token, require=(wanted,)).reason is Reason.INSUFFICIENT_SCOPE
+    assert connection.check(token, require=("a:x", wanted)).reason is Reason.INSUFFICIENT_SCOPE
 
 
 @pytest.mark.parametrize(
