@@ -121,8 +121,9 @@ async def test_exempt_paths_and_preflights_reach_their_handlers(client: Client) 
     preflight = {"Origin": "https://a.example", "Access-Control-Request-Method": "GET"}
     async with client.get("/open") as answer, client.options("/", headers=preflight) as passed:
         assert (answer.status, passed.status) == (404, 404)
-    async with client.options("/") as refused:
-        assert refused.status == 401
+    for headers in ({}, preflight | {"Authorization": "Bearer abc"}):
+        async with client.options("/", headers=headers) as refused:
+            assert refused.status == 401
 
 
 async def test_a_handler_may_need_more_scopes(client: Client, verifier: FakeVerifier) -> None:

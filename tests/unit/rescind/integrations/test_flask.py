@@ -53,7 +53,8 @@ def app(verifier: FakeVerifier) -> Flask:
     @app.get("/file")
     @requires()
     def file() -> Response:
-        return send_file(BytesIO(b"content"), mimetype="text/plain")
+        app.config["FILE"] = BytesIO(b"content")
+        return send_file(app.config["FILE"], mimetype="text/plain")
 
     @app.get("/fails")
     @requires()
@@ -127,11 +128,12 @@ def test_a_stream_that_a_handler_replaces_leaves_no_hold(
     assert verifier._supervisor._registered == set()
 
 
-def test_a_file_is_sent_whole_and_its_hold_ends(
-    client: FlaskClient, verifier: FakeVerifier
+def test_a_file_is_sent_whole_and_closed_and_its_hold_ends(
+    app: Flask, client: FlaskClient, verifier: FakeVerifier
 ) -> None:
     with client.get("/file", headers=verifier.issue().headers) as answer:
         assert answer.data == b"content"
+    assert app.config["FILE"].closed
     assert verifier._supervisor._registered == set()
 
 

@@ -10,8 +10,11 @@ from wsgiref.validate import validator
 
 import pytest
 
-from rescind import UnreachableError, Verifier
+from rescind import Reason, UnreachableError, Verifier
 from rescind.errors import ScopeError
+from rescind.integrations.attachment import Attachment
+from rescind.integrations.guard import Guard, Requirement
+from rescind.integrations.thread_call import ThreadCall
 from rescind.integrations.wsgi import RescindMiddleware
 from rescind.testing import FakeVerifier
 
@@ -235,6 +238,18 @@ def test_the_end_of_a_response_is_broken_off_too(verifier: FakeVerifier, server:
         server.run(RescindMiddleware(stream, verifier), f"Bearer {agent.token}")
 
 
+def test_a_body_after_write_is_broken_off(verifier: FakeVerifier, server: Server) -> None:
+    def writing(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])(b"1")
+        verifier.revoke("subject:agent:a")
+        yield b"2"
+
+    agent = verifier.issue(subject="agent:a")
+    with pytest.raises(ConnectionResetError):
+        server.run(RescindMiddleware(writing, verifier), f"Bearer {agent.token}")
+    assert (server.status, server.written) == (200, [b"1"])
+
+
 def test_what_write_sends_is_broken_off(verifier: FakeVerifier, server: Server) -> None:
     def writing(environ: Environ, start_response: Any) -> Iterable[bytes]:
         write = start_response("200 OK", [])
@@ -272,6 +287,22 @@ def test_the_connection_of_a_stream_is_shut_down_while_the_application_waits(
             theirs.recv(1)
         verifier.revoke("subject:agent:b")
         assert theirs.recv(1) == b""
+
+
+def test_a_hit_that_comes_as_the_response_ends_leaves_the_connection_to_the_next_request(
+    verifier: FakeVerifier,
+) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        agent = f"Bearer {verifier.issue().token}"
+        guard = Guard(Attachment(verifier), Requirement())
+        call = ThreadCall.begin(guard, environ(agent, **{"gunicorn.socket": ours}))
+        assert isinstance(call, ThreadCall)
+        body = call.stream([b"1"])
+        body.close()
+        call.held.end(Reason.REVOKED)
+        ours.send(b"next")
+        assert theirs.recv(4) == b"next"
 
 
 def test_an_application_that_replaces_its_head_after_an_error_may_do_so(
