@@ -1,5 +1,6 @@
 """OAuth clients of an authority: how tests add them, and what they send."""
 
+import json
 import time
 import uuid
 from collections.abc import Sequence
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx2
-from joserfc import jwt
+from joserfc import jws
 from joserfc.jwk import ECKey
 from tests.support.authority import Running
 
@@ -86,9 +87,8 @@ def assertion(
         **claims,
     }
     header = {"alg": algorithm} | ({"kid": key.kid} if key.kid else {})
-    return jwt.encode(
-        header, {name: each for name, each in all_claims.items() if each is not None}, key
-    )
+    payload = json.dumps({name: each for name, each in all_claims.items() if each is not None})
+    return jws.serialize_compact(header, payload.encode(), key, algorithms=[algorithm])
 
 
 def asserted(signed: str, **form: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import base64
 import hmac
+import json
 import time
 from datetime import timedelta
 from typing import Any
@@ -224,6 +225,12 @@ PAST, LATER = timedelta(minutes=-10), timedelta(minutes=100)
         {"jti": ""},
         {"jti": 7},
         {"jti": "x" * 257},
+        {"jti": "\ud800"},
+        {"exp": float("nan")},
+        {"exp": float("inf")},
+        {"exp": 10**400},
+        {"nbf": float("nan")},
+        {"iat": float("nan")},
         {"pad": "x" * 9_000},
     ],
     ids=str,
@@ -276,6 +283,55 @@ async def test_an_assertion_under_another_key_or_algorithm_is_refused(shared: Ru
         answer = await post(shared, oauth.asserted(signed))
         assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client"), signed
     assert (await post(shared, oauth.asserted(good))).status_code == 200
+
+
+def _encoded(part: bytes) -> str:
+    return base64.urlsafe_b64encode(part).decode().rstrip("=")
+
+
+@pytest.mark.parametrize("issuer", ["\\u0000", "\\ud800", "a b", "", "x" * 64, "client:x"])
+async def test_an_assertion_of_a_client_that_cannot_exist_is_refused(
+    shared: Running, issuer: str
+) -> None:
+    header, payload = b'{"alg":"ES256"}', b'{"iss":"%s"}' % issuer.encode()
+    answer = await post(shared, oauth.asserted(f"{_encoded(header)}.{_encoded(payload)}.eA"))
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client"), answer.text
+
+
+@pytest.mark.parametrize("nested", [b"[" * 5_000, b'{"a":' * 1_000, b"[" * 900 + b"]" * 900])
+async def test_an_assertion_with_deeply_nested_json_is_refused(
+    shared: Running, nested: bytes
+) -> None:
+    header = _encoded(b'{"alg":"ES256"}')
+    for signed in (f"{header}.{_encoded(nested)}.eA", f"{_encoded(nested)}.e30.eA"):
+        answer = await post(shared, oauth.asserted(signed))
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"crit": 5},
+        {"crit": [{}]},
+        {"crit": ["b64"], "b64": False},
+        {"crit": ["exp"]},
+        {"alg": ["ES256"]},
+        {"alg": "RS256"},
+        {"kid": {}},
+        {"jwk": 5},
+        {"x5c": 5},
+    ],
+    ids=str,
+)
+async def test_an_assertion_with_an_unusable_header_is_refused(
+    shared: Running, header: dict[str, Any]
+) -> None:
+    key = oauth.new_key()
+    client = await oauth.add(shared, jwks=oauth.jwks(key))
+    _, payload, signature = oauth.assertion(key, client.client_id, shared.url).split(".")
+    encoded = _encoded(json.dumps({"alg": "ES256", **header}).encode())
+    answer = await post(shared, oauth.asserted(f"{encoded}.{payload}.{signature}"))
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client"), answer.text
 
 
 async def test_the_form_may_name_the_client_of_an_assertion_and_no_other(shared: Running) -> None:

@@ -5,6 +5,7 @@ accepted once.
 """
 
 import json
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,6 +13,7 @@ from typing import Any, cast
 from joserfc import jws, jwt
 from joserfc.errors import JoseError
 
+from rescind.core import well_known_scopes
 from rescind.core.times import US_PER_S
 from rescind.errors import RescindError
 from rescind_authority.usecases.oauth import key_sets
@@ -21,7 +23,11 @@ SKEW_S = 30
 """How far the clock of a client may differ from the authority's, in seconds."""
 
 _MAX_LENGTH = 8_192
+_MAX_TIME_S = 1e12
 _MAX_JTI = 256
+_CLIENT_ID = re.compile(well_known_scopes.SERVICE)
+_UNREADABLE = (JoseError, ValueError, TypeError, RecursionError)
+"""The errors of the parsers: for an unknown type in a header, or for deeply nested JSON."""
 
 
 class InvalidAssertionError(RescindError):
@@ -45,10 +51,10 @@ def find_client_id(assertion: str) -> str:
         raise InvalidAssertionError(f"the assertion has more than {_MAX_LENGTH:,} characters.")
     try:
         claims = json.loads(jws.extract_compact(assertion.encode()).payload)
-    except (JoseError, ValueError):
+    except _UNREADABLE:
         raise InvalidAssertionError("the assertion is not a JWT.") from None
     issuer = cast("dict[str, Any]", claims).get("iss") if isinstance(claims, dict) else None
-    if not isinstance(issuer, str):
+    if not isinstance(issuer, str) or not _CLIENT_ID.fullmatch(issuer):
         raise InvalidAssertionError("the claim `iss` must be the client's id.")
     return issuer
 
@@ -64,7 +70,7 @@ def verify(
         claims = jwt.decode(
             assertion, key_sets.load(jwks), algorithms=list(key_sets.ALGORITHMS)
         ).claims
-    except (JoseError, ValueError):
+    except _UNREADABLE:
         raise InvalidAssertionError(
             "the signature is not valid under the client's keys, with one of "
             f"{', '.join(key_sets.ALGORITHMS)}."
@@ -75,11 +81,20 @@ def verify(
         raise InvalidAssertionError("the claim `aud` must be this authority's issuer alone.")
     ends_s = _verify_times(claims, now_us / US_PER_S)
     jti = claims.get("jti")
-    if not isinstance(jti, str) or not 1 <= len(jti) <= _MAX_JTI:
+    if not isinstance(jti, str) or not 1 <= len(jti) <= _MAX_JTI or not _is_text(jti):
         raise InvalidAssertionError(
             f"the claim `jti` must be a text of 1 to {_MAX_JTI} characters."
         )
     return Assertion(jti, round((ends_s + SKEW_S) * US_PER_S))
+
+
+def _is_text(text: str) -> bool:
+    """Return False for half of a surrogate pair, which JSON can contain and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _names_one_of(audience: object, audiences: Collection[str]) -> bool:
@@ -109,6 +124,13 @@ def _verify_times(claims: dict[str, Any], now_s: float) -> float:
 
 def _read_time(claims: dict[str, Any], name: str) -> float | None:
     found = claims.get(name)
-    if found is not None and (isinstance(found, bool) or not isinstance(found, (int, float))):
+    if found is None:
+        return None
+    # JSON's parser accepts NaN, to which every comparison is false.
+    if (
+        isinstance(found, bool)
+        or not isinstance(found, (int, float))
+        or not -_MAX_TIME_S < found < _MAX_TIME_S
+    ):
         raise InvalidAssertionError(f"the claim `{name}` must be a number of seconds.")
-    return found
+    return float(found)
