@@ -176,6 +176,49 @@ async def test_an_exchange_by_a_client_belongs_to_the_client_and_stays_within_it
     assert await client.introspect(answer["access_token"]) == {"active": False}
 
 
+def _exchange_of(parent: dict[str, str]) -> dict[str, str]:
+    return {
+        "grant_type": oauth.EXCHANGE,
+        "subject_token": parent["token"],
+        "subject_token_type": oauth.ACCESS_TOKEN,
+    }
+
+
+async def test_an_exchange_by_a_client_lives_no_longer_than_registered(shared: Running) -> None:
+    client = await oauth.add(shared, grants=[oauth.EXCHANGE], ttl=60)
+    parent = await shared.issue("agent:o", scopes=["orders:read"], ttl=86_400)
+    form = _exchange_of(parent)
+    assert (await client.post("/oauth/token", **form)).json()["expires_in"] == 60
+    assert (await client.post("/oauth/token", **form, ttl="59")).json()["expires_in"] == 59
+    refused = await client.post("/oauth/token", **form, ttl="61")
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
+    brief = await shared.issue("agent:p", scopes=["orders:read"], ttl=30)
+    answer = await client.post("/oauth/token", **_exchange_of(brief))
+    assert answer.json()["expires_in"] <= 30
+    patient = await oauth.add(shared, grants=[oauth.EXCHANGE], ttl=7_200)
+    assert (await patient.post("/oauth/token", **form)).json()["expires_in"] == 3_600
+
+
+async def test_an_exchange_by_a_client_stays_in_its_tenant(shared: Running) -> None:
+    client = await oauth.add(shared, grants=[oauth.EXCHANGE], tenant="acme")
+    for tenant, status in (("acme", 200), ("other", 400), (None, 400)):
+        parent = await shared.issue("agent:o", scopes=["orders:read"], tenant=tenant)
+        answer = await client.post("/oauth/token", **_exchange_of(parent))
+        assert answer.status_code == status, answer.text
+        assert status == 200 or answer.json()["error"] == "invalid_request"
+
+
+async def test_an_exchange_by_a_client_gets_the_registered_part_of_a_pattern(
+    shared: Running,
+) -> None:
+    client = await oauth.add(
+        shared, grants=[oauth.EXCHANGE], scopes=["orders:read", "mail:*", "files:read"]
+    )
+    parent = await shared.issue("agent:o", scopes=["orders:*", "mail:send", "users:read"])
+    answer = await client.post("/oauth/token", **_exchange_of(parent))
+    assert answer.json()["scope"] == "mail:send orders:read"
+
+
 async def test_an_actor_gets_a_token_if_the_subject_token_may_speak_for_it(
     shared: Running,
 ) -> None:

@@ -28,7 +28,7 @@ from rescind_authority.usecases.oauth.client_tokens import (
 from rescind_authority.usecases.oauth.registration import GrantType
 from rescind_authority.usecases.tokens.delegate import DelegateCommand, Requester
 from rescind_authority.usecases.tokens.new_token import Minted, Repeated
-from rescind_authority.usecases.validation import MAX_TTL_S
+from rescind_authority.usecases.validation import DEFAULT_TTL_S, MAX_TTL_S
 from rescind_runtime.oauth.forms import BearerToken
 
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 the name of a type
@@ -84,7 +84,11 @@ async def exchange(
         command,
         parent_hash=parent.token_hash,
         idempotency=bind_key("POST /oauth/token", body, owner=parent.token_id, key=key),
-        requester=None if client is None else Requester(client.client_id, client.credential),
+        requester=None
+        if client is None
+        else Requester(
+            client.client_id, client.credential, min(client.registration.ttl_s, DEFAULT_TTL_S)
+        ),
     )
 
 
@@ -103,6 +107,8 @@ def _require_types(sent: OAuthRequest) -> None:
 def _to_command(
     body: ExchangeRequest, parent: Record, client: AuthenticatedClient | None, *, key: str
 ) -> DelegateCommand:
+    if client is not None:
+        _require_registered(body, parent, client)
     # The same for a repeat under the key.
     name = hashlib.sha256(f"{parent.token_id} {key}".encode()).hexdigest()[:_NAME_LENGTH]
     return DelegateCommand(
@@ -116,18 +122,36 @@ def _to_command(
     )
 
 
+def _require_registered(body: ExchangeRequest, parent: Record, client: AuthenticatedClient) -> None:
+    """Raise BeyondRegistrationError for another tenant, or a longer lifetime, than registered."""
+    registered = client.registration
+    if registered.tenant is not None and parent.tenant != registered.tenant:
+        raise BeyondRegistrationError(
+            FieldError("subject_token", "it does not belong to the tenant of this client")
+        )
+    if body.ttl is not None and body.ttl > registered.ttl_s:
+        raise BeyondRegistrationError(
+            FieldError("ttl", f"this client is registered for at most {registered.ttl_s} seconds")
+        )
+
+
 def _choose_scopes(
     requested: Sequence[str] | None, parent: Record, client: AuthenticatedClient | None
 ) -> Sequence[str]:
-    """Return the requested scopes, or by default those of the parent that may be delegated."""
+    """Return the requested scopes, or by default those of the parent that may be delegated.
+
+    Of a pattern that is wider than the registration, the registered part is delegated.
+    """
     registered = () if client is None else client.registration.scopes
     if requested is None:
-        return [
+        whole = [
             scope
-            for scope in sorted(parent.scopes)
+            for scope in parent.scopes
             if not well_known_scopes.own(scope)
             and (not registered or scopes.covers(registered, scope))
         ]
+        parts = [scope for scope in registered if scopes.covers(parent.scopes, scope)]
+        return sorted({*whole, *parts})
     for scope in requested:
         if registered and not scopes.covers(registered, scope):
             raise BeyondRegistrationError(

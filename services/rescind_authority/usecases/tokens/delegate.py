@@ -57,10 +57,14 @@ class DelegateCommand:
 
 @dataclass(frozen=True, slots=True)
 class Requester:
-    """An OAuth client that requests a child, with its credential. The child gets its handle."""
+    """An OAuth client that requests a child, with its credential. The child gets its handle.
+
+    A child without a lifetime of its own ends after `ttl_s` seconds, or with its parent.
+    """
 
     client_id: str
     credential: Record
+    ttl_s: float = DEFAULT_TTL_S
 
 
 class Delegator:
@@ -91,6 +95,7 @@ class Delegator:
         child_grant = _validate(command)
         new_secret = self._mint.generate(child_grant.kind)
         client = None if requester is None else requester.client_id
+        default_ttl_s = DEFAULT_TTL_S if requester is None else requester.ttl_s
 
         async def store(transaction: LedgerTransaction) -> Minted:
             issuance = await transaction.read_issuance(
@@ -101,7 +106,9 @@ class Delegator:
                 # issued_seq.
                 presented = await transaction.read_presented(requester.credential.token_hash)
                 require_accepted(requester.credential, presented, "client's credential")
-            token, issued = _build_child(new_secret, child_grant, issuance, client=client)
+            token, issued = _build_child(
+                new_secret, child_grant, issuance, client=client, default_ttl_s=default_ttl_s
+            )
             await transaction.insert_token(token, issued)
             return Minted(new_secret.secret, token, issued)
 
@@ -132,6 +139,7 @@ def _build_child(
     issuance: IssuanceSnapshot,
     *,
     client: str | None,
+    default_ttl_s: float,
 ) -> tuple[NewToken, IssueTimes]:
     """Return the child and its times, or raise the reason why it cannot be issued."""
     if issuance.parent is None:
@@ -155,7 +163,7 @@ def _build_child(
     if problem is not None:
         raise BeyondParentError(problem)
     require_no_revocation(issuance, token.grant.handles)
-    ttl_us = round(DEFAULT_TTL_S * 1_000_000) if child_grant.ttl_us is None else child_grant.ttl_us
+    ttl_us = round(default_ttl_s * 1_000_000) if child_grant.ttl_us is None else child_grant.ttl_us
     return token, IssueTimes(
         issued_at_us=at_us,
         issued_seq=issuance.snapshot.as_of,
