@@ -3,6 +3,7 @@
 from rescind.wire.bearer import (
     RETRY_AFTER_S,
     Refusal,
+    describe,
     find,
     metadata_url,
     refuse,
@@ -13,6 +14,7 @@ from rescind.wire.bearer import (
 __all__ = [
     "RETRY_AFTER_S",
     "Refusal",
+    "describe",
     "find",
     "metadata_url",
     "refuse",
