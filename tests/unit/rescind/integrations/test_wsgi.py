@@ -296,7 +296,8 @@ def test_a_hit_that_comes_as_the_response_ends_leaves_the_connection_to_the_next
     with ours, theirs:
         agent = f"Bearer {verifier.issue().token}"
         guard = Guard(Attachment(verifier), Requirement())
-        call = ThreadCall.begin(guard, environ(agent, **{"gunicorn.socket": ours}))
+        more: Environ = {"gunicorn.socket": ours}
+        call = ThreadCall.begin(guard, environ(agent, **more))
         assert isinstance(call, ThreadCall)
         body = call.stream([b"1"])
         body.close()
