@@ -3,14 +3,16 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from rescind_lab.bench import plot, report, table
 from rescind_lab.bench.comparison import Line, LineResult, Measurement, Statistic, Target, compare
 from rescind_lab.bench.measurement import measure_in_turns
+from rescind_lab.bench.rows import external_authorization
 from rescind_lab.bench.samples import Samples, Unit, compute_ratio
+from rescind_lab.bench.system import BenchSystem
 
 FASTER = Target(Statistic.RATIO, 50, at_least=True)
 
@@ -133,6 +135,14 @@ def test_the_plot_is_a_png(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     plot.draw(lines(), tmp_path / "ratios.png")
     assert (tmp_path / "ratios.png").read_bytes().startswith(b"\x89PNG")
+
+
+async def test_the_row_of_grpc_is_left_out_with_a_reason_without_grpcio(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(external_authorization, "find_spec", lambda _: None)
+    assert await external_authorization.measure(cast("BenchSystem", None)) == {}
+    assert "row grpc is left out: pip install 'rescind[grpc]'" in capsys.readouterr().err
 
 
 def test_rows_and_lines_have_one_name_each() -> None:
