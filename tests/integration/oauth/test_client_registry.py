@@ -102,6 +102,8 @@ _PUBLIC = oauth.new_key().as_dict(private=False)
         ({"jwks": {"keys": "x"}}, "jwks"),
         ({"jwks": {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}}, "jwks"),
         ({"jwks": {"keys": [_PRIVATE]}}, "jwks"),
+        ({"jwks": {"keys": [_PUBLIC | {"dp": "c2VjcmV0"}]}}, "jwks"),
+        ({"jwks": {"keys": [_PUBLIC], "more": "c2VjcmV0"}}, "jwks"),
         ({"jwks": {"keys": [_SHORT]}}, "jwks"),
         ({"jwks": {"keys": [_PUBLIC, _PUBLIC]}}, "jwks"),
         ({"jwks": {"keys": [_PUBLIC | {"pad": "x" * 20_000}]}}, "jwks"),

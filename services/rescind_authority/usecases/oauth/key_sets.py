@@ -12,6 +12,8 @@ from rescind_authority.errors import FieldError, InvalidRequestError
 MAX_BYTES = 16_384
 MAX_KEYS = 16
 MIN_RSA_BITS = 2048
+_PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
+"""The members that are secret (RFC 7518, section 6). One of those of RSA reveals the others."""
 
 ALGORITHMS = ("RS256", "PS256", "ES256", "ES384", "Ed25519")
 """The signature algorithms of assertions: asymmetric ones alone."""
@@ -39,15 +41,15 @@ def load(text: str) -> KeySet:
 
 
 def _find_problem(document: dict[str, Any], text: str) -> str | None:
-    if len(text) > MAX_BYTES:
-        return f"expected at most {MAX_BYTES:,} bytes"
+    if document.keys() != {"keys"} or len(text) > MAX_BYTES:
+        return f'expected {{"keys": […]}} without other members, of at most {MAX_BYTES:,} bytes'
     found = document["keys"]
     if not isinstance(found, list):
         raise TypeError("the keys are not a list")
     members = [dict(each) for each in cast("list[dict[str, Any]]", found)]
     if not 1 <= len(members) <= MAX_KEYS:
         return f"expected 1 to {MAX_KEYS} keys"
-    if any({"d", "k", "p", "q"} & each.keys() for each in members):
+    if any(_PRIVATE & each.keys() for each in members):
         return "a private or symmetric key is among them: send public keys alone"
     for each in members:
         # Before the library loads it, which warns of a short key.
