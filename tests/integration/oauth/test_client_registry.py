@@ -138,6 +138,43 @@ async def test_a_rotated_secret_lives_for_the_overlap(shared: Running) -> None:
     assert answer.json()["credential"] != client.facts["credential"]
 
 
+async def test_a_rotation_without_an_overlap_ends_the_secrets_of_earlier_overlaps(
+    shared: Running,
+) -> None:
+    client = await oauth.add(shared)
+    path = f"/v1/clients/{client.client_id}/rotate"
+    secrets: list[oauth.Client] = [client]
+    for overlap in (3_600, 3_600, 0):
+        answer = await shared.http.post(path, json={"overlap": overlap})
+        secret = answer.json()["client_secret"]
+        secrets.append(oauth.Client(shared, client.client_id, secret, {}))
+    assert [await _status(each) for each in secrets] == [401, 401, 401, 200]
+
+
+async def test_rotations_at_the_same_time_leave_the_client_a_secret(shared: Running) -> None:
+    client = await oauth.add(shared)
+    path = f"/v1/clients/{client.client_id}"
+    answers = await asyncio.gather(*(shared.http.post(f"{path}/rotate", json={}) for _ in range(4)))
+    now = (await shared.http.get(path)).json()
+    assert now["state"] == "active"
+    secrets = {
+        each.json()["credential"]: each.json()["client_secret"]
+        for each in answers
+        if each.status_code == 201
+    }
+    last = oauth.Client(shared, client.client_id, secrets[now["credential"]], {})
+    assert [await _status(client), await _status(last)] == [401, 200]
+
+
+async def test_an_administrator_that_may_not_issue_rotates_nothing(shared: Running) -> None:
+    client = await oauth.add(shared)
+    admin = await shared.issue("admin:a", kind="admin", scopes=["rescind:admin"])
+    async with shared.as_bearer(admin["token"]) as http:
+        answer = await http.post(f"/v1/clients/{client.client_id}/rotate", json={})
+    assert answer.status_code == 403, answer.text
+    assert await _status(client) == 200
+
+
 async def test_a_rotation_without_an_overlap_ends_the_old_secret_and_no_token(
     shared: Running,
 ) -> None:

@@ -24,6 +24,7 @@ from rescind_authority.ports.keys import Entropy
 from rescind_authority.ports.ledger import CommittedEvent, IdempotentRequest, LedgerTransaction
 from rescind_authority.ports.tokens import NewToken, TokenRecords
 from rescind_authority.usecases.access.authoriser import Actor, Scope, find_denial
+from rescind_authority.usecases.access.held_scopes import GrantedPermissions, require_held
 from rescind_authority.usecases.ledger import new_ids
 from rescind_authority.usecases.ledger.sequencer import LedgerCommand, Sequencer
 from rescind_authority.usecases.lookups.resolver import record_of
@@ -70,12 +71,13 @@ class RegisteredClient:
     """A client, its registration and its state. Times are Unix µs.
 
     An altered client has no registration: what its row contains is not trusted. Its credential
-    expires at `expires_at_us`; 0 if that is not known.
+    was issued at `issued_at_us`, and expires at `expires_at_us`; 0 if that is not known.
     """
 
     stored: StoredClient
     registration: Registration
     state: ClientState
+    issued_at_us: int
     expires_at_us: int
 
 
@@ -132,6 +134,9 @@ class ClientRegistry:
     ) -> NewCredential:
         """Replace a client's secret or keys. The old secret lives for the overlap.
 
+        Without an overlap, all secrets of the client end, also those in the overlap of an earlier
+        rotation.
+
         Raises NotFoundError, AlteredClientError, InvalidRequestError, ForbiddenError, or the
         issuer's errors.
         """
@@ -139,9 +144,12 @@ class ClientRegistry:
         if client.state is ClientState.ALTERED:
             raise AlteredClientError(client_id)
         requested = _with_keys(client.registration, overlap_s, jwks)
+        command = _credential(client_id, requested)
+        permissions = GrantedPermissions(command.kind, command.scopes, command.audience)
+        require_held(actor, permissions, "rotating the credential of a client")
         # First: if the next step fails, the old secret ends nevertheless, and a repeat completes
         # it. Under its own key, so a repeat of the whole does not end the new credential.
-        await self._end(client.stored.credential, overlap_s, actor, _derive(idempotency, "end"))
+        await self._end(client, overlap_s, actor, _derive(idempotency, "end"))
         return await self._issue(
             client_id,
             requested,
@@ -180,7 +188,7 @@ class ClientRegistry:
             # In this order: a token that is issued between the two is hit by the second.
             committed = [
                 await self._revoke(
-                    handle,
+                    (handle,),
                     reason or "client removed",
                     actor,
                     _derive(idempotency, f"{end} {credential}"),
@@ -225,12 +233,27 @@ class ClientRegistry:
                 return NewCredential(client, None)
 
     async def _end(
-        self, credential: str, overlap_s: float, actor: Actor, idempotency: IdempotentRequest
+        self,
+        client: RegisteredClient,
+        overlap_s: float,
+        actor: Actor,
+        idempotency: IdempotentRequest,
     ) -> None:
-        at_us = self._clock.wall_us() + round(overlap_s * _US_PER_S) if overlap_s else None
+        stored = client.stored
+        if not overlap_s:
+            # The label is that of all credentials which are accepted with this registration. Later
+            # ones are spared: another rotation at the same time may have issued one.
+            handles = (
+                f"subject:{SUBJECT}{stored.client_id}",
+                f"label:{LABEL}={registration.fingerprint(stored.registration)}",
+            )
+            before_us = client.issued_at_us + 1
+            await self._revoke(handles, "client rotated", actor, idempotency, before_us=before_us)
+            return
+        at_us = self._clock.wall_us() + round(overlap_s * _US_PER_S)
         try:
             await self._changer.expire(
-                ExpireCommand(credential, at_us, "client rotated"),
+                ExpireCommand(stored.credential, at_us, "client rotated"),
                 # An administrator of clients may end their credentials.
                 actor=replace(actor, scopes=actor.scopes | {Scope.REVOKE}),
                 idempotency=idempotency,
@@ -239,16 +262,25 @@ class ClientRegistry:
             return  # it has ended
 
     async def _revoke(
-        self, handle: str, reason: str, actor: Actor, idempotency: IdempotentRequest
+        self,
+        handles: Sequence[str],
+        reason: str,
+        actor: Actor,
+        idempotency: IdempotentRequest,
+        *,
+        before_us: int | None = None,
     ) -> CommittedEvent:
+        """Revoke what has all of these handles; with `before_us`, what was issued before, alone."""
+        exact = before_us is not None
         revocation = Revocation(
             revocation_id=new_ids.generate("rev", self._clock, self._entropy),
-            selector=select([handle], exact=False),
+            selector=select(handles, exact=exact),
             effect=Effect.REVOKE,
             reason=reason,
             actor=actor.name,
+            issued_before_us=before_us,
         )
-        return await self._sequencer.commit(LedgerCommand(idempotency, revocation, exact=False))
+        return await self._sequencer.commit(LedgerCommand(idempotency, revocation, exact=exact))
 
     async def _describe(self, stored: Sequence[StoredClient]) -> Sequence[RegisteredClient]:
         snapshot = await self._records.by_id([each.credential for each in stored])
@@ -274,6 +306,7 @@ class ClientRegistry:
                     each,
                     registered,
                     state,
+                    0 if credential is None else credential.issued_at_us,
                     0 if credential is None else credential.expires_at_us,
                 )
             )
