@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from tests.support import oauth
 from tests.support.authority import Running, System, serving
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -358,6 +359,38 @@ async def test_each_client_authenticates_in_the_way_that_it_is_registered_for(
     secret = oauth.Client(shared, with_keys.client_id, rotated["token"], {})
     answer = await secret.post("/oauth/token", grant_type=oauth.CLIENT_CREDENTIALS)
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+
+
+async def test_an_assertion_without_the_key_shows_nothing_of_the_client(shared: Running) -> None:
+    key = oauth.new_key()
+    known = await oauth.add(shared, jwks=oauth.jwks(key))
+    suspended = await oauth.add(shared, jwks=oauth.jwks(key))
+    await shared.revoke(f"token:{suspended.facts['credential']}", effect="suspend")
+    with_secret = await oauth.add(shared)
+    forged = oauth.new_key()
+    answers = [
+        await post(shared, oauth.asserted(oauth.assertion(forged, client_id, shared.url)))
+        for client_id in (
+            "missing",
+            known.client_id,
+            suspended.client_id,
+            with_secret.client_id,
+        )
+    ]
+    assert {(each.status_code, each.text) for each in answers} == {(401, answers[0].text)}
+
+
+async def test_the_audit_names_no_client_that_did_not_sign_the_assertion(system: System) -> None:
+    async with serving(system) as authority:
+        client = await oauth.add(authority, jwks=oauth.jwks(oauth.new_key()))
+        signed = oauth.assertion(oauth.new_key(), client.client_id, authority.url)
+        assert (await post(authority, oauth.asserted(signed))).status_code == 401
+
+        async def refusals() -> list[Any]:
+            return await system.rows("SELECT actor, detail FROM audit WHERE action = 'refused'")
+
+        (refused,) = await eventually(refusals)
+    assert client.client_id not in str(refused)
 
 
 async def test_without_an_issuer_assertions_are_refused(system: System) -> None:

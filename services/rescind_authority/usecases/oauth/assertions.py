@@ -34,6 +34,13 @@ class InvalidAssertionError(RescindError):
     """Raised for an assertion that is not accepted. The text repeats nothing of it."""
 
 
+class WrongSignatureError(InvalidAssertionError):
+    """Raised for an assertion that no key of the client signed: its sender is not known."""
+
+    def __init__(self) -> None:
+        super().__init__("the signature is not valid.")
+
+
 @dataclass(frozen=True, slots=True)
 class Assertion:
     """An accepted assertion: its id, and its end (Unix µs)."""
@@ -64,17 +71,14 @@ def verify(
 ) -> Assertion:
     """Verify an assertion of a client with these keys, for one of these audiences.
 
-    Raises InvalidAssertionError.
+    Raises InvalidAssertionError, or WrongSignatureError.
     """
     try:
         claims = jwt.decode(
             assertion, key_sets.load(jwks), algorithms=list(key_sets.ALGORITHMS)
         ).claims
     except _UNREADABLE:
-        raise InvalidAssertionError(
-            "the signature is not valid under the client's keys, with one of "
-            f"{', '.join(key_sets.ALGORITHMS)}."
-        ) from None
+        raise WrongSignatureError from None
     if (claims.get("iss"), claims.get("sub")) != (client_id, client_id):
         raise InvalidAssertionError("the claims `iss` and `sub` must be the client's id.")
     if not _names_one_of(claims.get("aud"), audiences):

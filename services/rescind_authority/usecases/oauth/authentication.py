@@ -11,11 +11,18 @@ from rescind_authority.ports.tokens import TokenRecords
 from rescind_authority.usecases.access.authoriser import Authoriser, actor_name, find_denial
 from rescind_authority.usecases.lookups.resolver import record_of
 from rescind_authority.usecases.oauth import assertions, registration
-from rescind_authority.usecases.oauth.assertions import InvalidAssertionError
+from rescind_authority.usecases.oauth.assertions import InvalidAssertionError, WrongSignatureError
+from rescind_authority.usecases.oauth.key_sets import ALGORITHMS
 from rescind_authority.usecases.oauth.registration import SUBJECT, Registration
 from rescind_runtime.oauth.forms import ClientAssertion, ClientSecret, Credentials
 
 _WRONG = "the client's id or secret is wrong, or the client is suspended."
+_WRONG_ASSERTION = (
+    "no client that may authenticate has this id and a key that made the signature, with one of "
+    f"{', '.join(ALGORITHMS)}."
+)
+"""One text for all that a caller without the key may not learn: which clients there are, which are
+suspended, and which have keys."""
 
 
 class InvalidClientError(UnauthenticatedError):
@@ -106,19 +113,29 @@ class ClientAuthenticator:
             raise InvalidClientError(str(error)) from None
         if credentials.client_id not in {None, client_id}:
             raise InvalidClientError("`client_id` differs from the client of the assertion.")
+        client = await self._find(client_id)
+        jwks = None if client is None else client.registration.jwks
+        if client is None or jwks is None:
+            raise InvalidClientError(_WRONG_ASSERTION)
+        await self._use_assertion(client, jwks, credentials.assertion, issuer)
+        return client
+
+    async def _find(self, client_id: str) -> AuthenticatedClient | None:
+        """Return a client that may authenticate, or None."""
         stored = await self._clients.read_client(client_id)
         if stored is None:
-            raise InvalidClientError
+            return None
         snapshot = await self._records.by_id([stored.credential])
         state = next(iter(snapshot.tokens), None)
         if state is None:
-            raise InvalidClientError
+            return None
         credential = record_of(state, snapshot)
         if find_denial(credential, snapshot.at_us) is not None:
-            raise InvalidClientError(actor=actor_name(credential.subject, credential.token_id))
-        client = await self._read(client_id, credential)
-        await self._use_assertion(client, credentials.assertion, issuer)
-        return client
+            return None
+        try:
+            return await self._read(client_id, credential)
+        except InvalidClientError:
+            return None
 
     async def _read(self, client_id: str, credential: Record) -> AuthenticatedClient:
         """Return the client of a credential that is accepted."""
@@ -132,11 +149,8 @@ class ClientAuthenticator:
         return AuthenticatedClient(client_id, credential, registration.decode(stored.registration))
 
     async def _use_assertion(
-        self, client: AuthenticatedClient, assertion: str, issuer: str
+        self, client: AuthenticatedClient, jwks: str, assertion: str, issuer: str
     ) -> None:
-        jwks = client.registration.jwks
-        if jwks is None:
-            raise InvalidClientError("this client has no keys registered.", actor=client.name)
         try:
             accepted = assertions.verify(
                 assertion,
@@ -145,6 +159,9 @@ class ClientAuthenticator:
                 audiences=(issuer, f"{issuer}/oauth/token"),
                 now_us=self._clock.wall_us(),
             )
+        except WrongSignatureError:
+            # The audit names no client: anyone may have sent this.
+            raise InvalidClientError(_WRONG_ASSERTION) from None
         except InvalidAssertionError as error:
             raise InvalidClientError(str(error), actor=client.name) from None
         if not await self._clients.use_assertion(
