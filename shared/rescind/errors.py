@@ -63,8 +63,13 @@ class DeniedError(RescindError):
     """Raised for a denied token where a verdict cannot be returned; `reason` is why."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"the token is denied: {reason}")
+        # The text is built later: Celery restores an error by its class and `args`, as JSON.
+        super().__init__(reason)
         self.reason = reason
+
+    def __str__(self) -> str:
+        """Return the text of the error."""
+        return f"the token is denied: {self.reason}"
 
 
 def _restored(cls: type[RescindError], args: tuple[Any, ...]) -> RescindError:

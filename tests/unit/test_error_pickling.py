@@ -3,6 +3,7 @@
 import copy
 import importlib
 import inspect
+import json
 import pickle
 import pkgutil
 import typing
@@ -127,6 +128,12 @@ def test_an_error_survives_pickling_and_copying(cls: type[Exception]) -> None:
 def test_an_import_error_states_what_to_install_also_after_pickling() -> None:
     loaded = again(problems.MissingExtraError("admin", "the client"))
     assert (loaded.msg, loaded.extra) == (str(loaded), "admin")
+
+
+def test_a_denial_is_restored_from_its_class_and_args_as_celery_does() -> None:
+    error = DeniedError(Reason.REVOKED)
+    restored = DeniedError(*json.loads(json.dumps(error.args)))
+    assert (restored.reason, str(restored)) == ("revoked", "the token is denied: revoked")
 
 
 def _denied() -> None:
