@@ -19,7 +19,7 @@ from rescind.core import generation_table, token_format
 from rescind.core.generation_table import DEADLINE, GENERATION, Writer
 from rescind.core.handles import EVERYTHING
 from rescind.core.record import Record
-from rescind.core.token_format import Kind
+from rescind.core.token_format import Kind, TokenHash
 from rescind.core.verdict import Allowed, Denied, Reason
 from rescind.wire import records, signed_envelope
 from rescind.wire.socket_protocol import Entry, Greeting
@@ -170,7 +170,7 @@ class LeaseLast(SidecarConnection):
 
     board: "memoryview[int]"
 
-    def recall(self, token: str) -> Allowed | Denied | None:
+    def recall(self, token: str | TokenHash) -> Allowed | Denied | None:
         entry = self._entries.get(token)
         if entry is None:
             return None

@@ -18,7 +18,7 @@ from rescind.core.receipt import (
 from rescind.core.record import Record
 from rescind.core.revocation import Event, Restriction, Revocation
 from rescind.core.secret import Secret
-from rescind.core.token_format import Kind
+from rescind.core.token_format import Kind, TokenHash
 from rescind.core.verdict import Reason
 from rescind.wire import (
     enrolment,
@@ -565,6 +565,18 @@ SAMPLES = (
     Sample(
         "look, demanding",
         socket_protocol.Look(2, "rsc_agt_x", 70_000),
+        _request,
+        socket_protocol.decode_request,
+    ),
+    Sample(
+        "look, by hash",
+        socket_protocol.Look(2, TokenHash(TOKEN_HASH), 70_000),
+        _request,
+        socket_protocol.decode_request,
+    ),
+    Sample(
+        "check, by hash",
+        socket_protocol.Check(3, TokenHash(TOKEN_HASH), ("tools:call",), None, 0, "192.0.2.7"),
         _request,
         socket_protocol.decode_request,
     ),

@@ -1,8 +1,8 @@
 """A probe of whether an authority and its Postgres answer over a transport."""
 
+from rescind.core.token_format import HASH_BYTES
 from rescind.errors import UnreachableError
 from rescind.wire.lookups import LookupRequest
-from rescind.wire.records import HASH_BYTES
 from rescind_sidecar.link.authority_client import AuthorityClient
 from rescind_sidecar.link.transport import Transport
 from rescind_sidecar.ports import RandomSource

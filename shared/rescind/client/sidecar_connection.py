@@ -25,6 +25,7 @@ from rescind.core import generation_table, token_format
 from rescind.core.generation_table import DEADLINE, GENERATION
 from rescind.core.posture import Posture
 from rescind.core.times import NS_PER_MS
+from rescind.core.token_format import TokenHash
 from rescind.core.verdict import Allowed, Denied, Reason
 from rescind.errors import MalformedMessageError, PostureError, UnreachableError
 from rescind.wire import records
@@ -182,7 +183,7 @@ class SidecarConnection:
         """Return True if this process has the clock of the process that opened the connection."""
         return clock.time_namespace() == self._time_namespace
 
-    def recall(self, token: str) -> Allowed | Denied | Superseded | None:
+    def recall(self, token: str | TokenHash) -> Allowed | Denied | Superseded | None:
         """Check a token from memory, without I/O or a lock; None if a request is needed.
 
         The proof depends on the order (design 6.5): the lease first, then the generation, then the
@@ -209,7 +210,9 @@ class SidecarConnection:
             return entry.allowed
         return None
 
-    def recall_at(self, token: str, min_seq: int) -> Allowed | Denied | Superseded | None:
+    def recall_at(
+        self, token: str | TokenHash, min_seq: int
+    ) -> Allowed | Denied | Superseded | None:
         """Check a token from memory as `recall` does, if the table shows `min_seq` already.
 
         Return None otherwise, and without a table, whose position is 0.
@@ -217,7 +220,7 @@ class SidecarConnection:
         # Read the position before the slots: these then show every event up to the position.
         return None if self.as_of < min_seq else self.recall(token)
 
-    def ends_ns(self, token: str) -> tuple[int, int] | None:
+    def ends_ns(self, token: str | TokenHash) -> tuple[int, int] | None:
         """Return the ends of the lease and of the token (CLOCK_BOOTTIME), as the table shows them.
 
         After the earlier one, the verdict of `recall` changes without an event. None if the token
@@ -280,13 +283,13 @@ class SidecarConnection:
     def _is_replaced(self) -> bool:
         return self.table is not None and self.table.replaced()
 
-    def record_request(self, token: str, *, min_seq: int = 0) -> Look:
+    def record_request(self, token: str | TokenHash, *, min_seq: int = 0) -> Look:
         """Return a request for a token's record."""
         return Look(next(self._request_numbers), token, min_seq)
 
     def verdict_request(
         self,
-        token: str,
+        token: str | TokenHash,
         require: tuple[str, ...],
         audience: str,
         *,
@@ -297,7 +300,7 @@ class SidecarConnection:
         return Check(next(self._request_numbers), token, require, audience, min_seq, address)
 
     def apply_response(
-        self, token: str, response: Response, *, sent_ns: int, min_seq: int = 0
+        self, token: str | TokenHash, response: Response, *, sent_ns: int, min_seq: int = 0
     ) -> Allowed | Denied | Superseded | None:
         """Apply a response. Return None if the token can now be checked again from memory.
 
@@ -345,7 +348,7 @@ class SidecarConnection:
         self._hung_up = self._hung_up or not isinstance(error, NoAnswerError)
 
     def _build_verdict(
-        self, token: str, response: Verdict, *, sent_ns: int, min_seq: int
+        self, token: str | TokenHash, response: Verdict, *, sent_ns: int, min_seq: int
     ) -> Allowed | Denied:
         if response.reason is not None:
             return Denied(response.reason)

@@ -6,6 +6,7 @@ from itertools import islice
 from rescind.client.interning import Interner
 from rescind.core import token_format
 from rescind.core.generation_table import DEADLINE, HEADER_WORDS, SlotVersions
+from rescind.core.token_format import TokenHash
 from rescind.core.verdict import Allowed
 from rescind.errors import MalformedMessageError
 from rescind.wire import records
@@ -20,7 +21,9 @@ class CachedToken(SlotVersions):
 
     __slots__ = ("allowed", "deadline", "not_before_ns", "until_ns")
 
-    def __init__(self, token: str, entry: Entry, *, words: int, shared: Interner) -> None:
+    def __init__(
+        self, token: str | TokenHash, entry: Entry, *, words: int, shared: Interner
+    ) -> None:
         record = records.decode(entry.record)
         if record.token_hash != token_format.digest(token):
             raise MalformedMessageError("entry", "the record of another token")
@@ -43,11 +46,11 @@ class TokenCache:
 
     def __init__(self, most_entries: int) -> None:
         self.most_entries = most_entries
-        self.tokens: dict[str, CachedToken] = {}
+        self.tokens: dict[str | TokenHash, CachedToken] = {}
         self._changing = threading.Lock()
         self._shared = Interner()
 
-    def store(self, token: str, entry: Entry, *, words: int) -> None:
+    def store(self, token: str | TokenHash, entry: Entry, *, words: int) -> None:
         """Store the sidecar's entry for a token, for a table of this number of words.
 
         Raises MalformedMessageError.
@@ -62,7 +65,7 @@ class TokenCache:
                     del tokens[oldest]
             tokens[token] = cached
 
-    def forget(self, token: str) -> None:
+    def forget(self, token: str | TokenHash) -> None:
         """Drop the entry of a token, if there is one."""
         with self._changing:
             self.tokens.pop(token, None)

@@ -15,6 +15,7 @@ from rescind.client.lease_end import Freshness
 from rescind.client.sidecar_connection import NO_ANSWER, SUPERSEDED, SidecarConnection
 from rescind.core import token_format
 from rescind.core.conditions import UNCONDITIONAL
+from rescind.core.token_format import TokenHash
 from rescind.core.verdict import Allowed, CheckRequest, Denied, Reason, Verdict, permitted
 from rescind.errors import UnreachableError
 from rescind.wire.socket_protocol import Request
@@ -231,13 +232,11 @@ class Verifier:
 
     def recall_request(self, request: CheckRequest) -> Verdict | None:
         """Check a token as `recall` does, with the arguments as one value."""
-        return self.recall(
-            request.token,
-            require=request.require,
-            audience=request.audience,
-            address=request.address,
-            min_seq=request.min_seq,
-        )
+        connection = self._connection
+        verdict = connection.recall_at(request.token, request.min_seq)
+        if verdict is None or verdict is SUPERSEDED:
+            return None
+        return self._check_call(connection, verdict, request)
 
     def hold(
         self,
@@ -257,6 +256,23 @@ class Verifier:
         beginning for a token that is denied already.
         """
         return Hold(self._holds, CheckRequest(token, frozenset(require), audience, address))
+
+    def hold_by_hash(
+        self,
+        token_hash: bytes,
+        *,
+        require: Collection[str] = (),
+        audience: str | None = None,
+    ) -> Hold:
+        """Return a hold for work whose token is known by its hash alone, such as a queued job.
+
+        The hash is `token_hash` of the record that a check returned. It is not a secret, so a queue
+        may carry it. Otherwise this is `hold`: the hold counts as no use of the token, and a token
+        that is good from some networks only is denied as `wrong_address`. Raises ValueError for
+        another length than 32 bytes.
+        """
+        request = CheckRequest(TokenHash(token_hash), frozenset(require), audience)
+        return Hold(self._holds, request)
 
     def _build_request(self, connection: SidecarConnection, request: CheckRequest) -> Request:
         if connection.table is not None:

@@ -22,6 +22,7 @@ PREFIX = "rsc"
 RANDOM_BYTES = 32
 TAG_BYTES = 8
 POSSESSION_BYTES = 32
+HASH_BYTES = 32
 REUSE_LEEWAY_US = 30_000_000
 """A rotated secret that is presented within this time after its end does not count as reuse."""
 
@@ -64,6 +65,21 @@ class Token:
     tag: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class TokenHash:
+    """The SHA-256 of a token. It names the token where the token itself must not be stored.
+
+    It is not a secret. It is a type of its own, so that it is never accepted as a bearer token.
+    Raises ValueError for another length than 32 bytes.
+    """
+
+    octets: bytes
+
+    def __post_init__(self) -> None:
+        if len(self.octets) != HASH_BYTES:
+            raise ValueError(f"the hash of a token has {HASH_BYTES} bytes")
+
+
 def mint(*, kind: Kind, random: bytes, edge_key: bytes, prefix: str = PREFIX) -> Secret:
     """Return a token with these 32 random bytes."""
     if len(random) != RANDOM_BYTES:
@@ -102,9 +118,12 @@ def hidden(text: str) -> str:
     return _FRAGMENT.sub(r"\1_<secret>", text)
 
 
-def shaped(text: str) -> bool:
-    """Return True if a text has the form of a token, so that it is worth a look-up."""
-    return _SHAPE.fullmatch(text) is not None
+def shaped(token: str | TokenHash) -> bool:
+    """Return True if a text has the form of a token, so that it is worth a look-up.
+
+    A hash always is.
+    """
+    return isinstance(token, TokenHash) or _SHAPE.fullmatch(token) is not None
 
 
 def genuine(token: Token, edge_keys: Iterable[bytes]) -> bool:
@@ -115,9 +134,9 @@ def genuine(token: Token, edge_keys: Iterable[bytes]) -> bool:
     )
 
 
-def digest(text: str) -> bytes:
+def digest(token: str | TokenHash) -> bytes:
     """Return the SHA-256 of the whole token, the only form in which it is stored or sent."""
-    return hashlib.sha256(text.encode()).digest()
+    return token.octets if isinstance(token, TokenHash) else hashlib.sha256(token.encode()).digest()
 
 
 def possession(text: str) -> bytes:

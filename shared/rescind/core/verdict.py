@@ -6,18 +6,19 @@ from enum import StrEnum
 
 from rescind.core.record import Record
 from rescind.core.revocation import ENDED, Effect
+from rescind.core.token_format import TokenHash
 
 
 @dataclass(frozen=True, slots=True)
 class CheckRequest:
-    """A token, and the requirements of one call.
+    """A token or its hash, and the requirements of one call.
 
     `require` are the scopes that the token must grant. `audience` is the service; None means the
     verifier's own. `address` is the caller's; None if it is not known. The answer covers the ledger
     up to `min_seq` at least.
     """
 
-    token: str = field(repr=False)
+    token: str | TokenHash = field(repr=False)
     require: Collection[str] = frozenset()
     audience: str | None = None
     address: str | None = None

@@ -53,6 +53,12 @@ class Checking(Protocol):
         """Check one token from the beginning of a call to its end."""
         ...
 
+    def hold_by_hash(
+        self, token_hash: bytes, *, require: Collection[str] = (), audience: str | None = None
+    ) -> Hold:
+        """Check a token from the beginning of a queued job to its end."""
+        ...
+
     def close(self) -> None:
         """Close the connections of the verifier."""
         ...

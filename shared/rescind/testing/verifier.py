@@ -13,7 +13,7 @@ from rescind.core.conditions import UNCONDITIONAL, Conditions, network
 from rescind.core.record import Record
 from rescind.core.revocation import Effect, Event, Restriction, Revocation
 from rescind.core.scopes import parse
-from rescind.core.token_format import Kind
+from rescind.core.token_format import Kind, TokenHash
 from rescind.core.verdict import Allowed, CheckRequest, Denied, Reason, Verdict
 from rescind.errors import MalformedTokenError
 from rescind.testing.holds import FakeHoldSupervisor
@@ -281,10 +281,11 @@ class FakeVerifier:
             return Denied(Reason.NO_LEASE)
         if request.min_seq > self._seq:
             return Denied(Reason.UNAVAILABLE)
-        try:
-            token_format.parse(request.token)
-        except MalformedTokenError:
-            return Denied(Reason.MALFORMED)
+        if isinstance(request.token, str):
+            try:
+                token_format.parse(request.token)
+            except MalformedTokenError:
+                return Denied(Reason.MALFORMED)
         record = self._records.get(token_format.digest(request.token))
         if record is None:
             return Denied(Reason.UNKNOWN)
@@ -343,6 +344,13 @@ class FakeVerifier:
     ) -> Hold:
         """Return a hold for work that outlasts a check, as a Verifier does."""
         return Hold(self._supervisor, CheckRequest(token, frozenset(require), audience, address))
+
+    def hold_by_hash(
+        self, token_hash: bytes, *, require: Collection[str] = (), audience: str | None = None
+    ) -> Hold:
+        """Return a hold for work whose token is known by its hash alone, as a Verifier does."""
+        request = CheckRequest(TokenHash(token_hash), frozenset(require), audience)
+        return Hold(self._supervisor, request)
 
     def close(self) -> None:
         """Mark the fake as closed."""

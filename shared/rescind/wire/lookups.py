@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from rescind.core.token_format import POSSESSION_BYTES
+from rescind.core.token_format import HASH_BYTES, POSSESSION_BYTES
 from rescind.errors import MalformedMessageError
 from rescind.wire.codec import Fields, Payload, pack
 from rescind.wire.heartbeat import NONCE_BYTES
-from rescind.wire.records import HASH_BYTES
 
 _REQUEST = 1
 _ANSWER = 1

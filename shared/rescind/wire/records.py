@@ -6,13 +6,12 @@ from rescind.core.conditions import UNCONDITIONAL, Conditions, network
 from rescind.core.handles import EVERYTHING
 from rescind.core.record import Record
 from rescind.core.revocation import Restriction
-from rescind.core.token_format import Kind
+from rescind.core.token_format import HASH_BYTES, Kind
 from rescind.errors import ConditionError, MalformedMessageError
 from rescind.wire import signed_envelope
 from rescind.wire.codec import Fields, Payload, Run, pack
 from rescind.wire.signed_envelope import Signer
 
-HASH_BYTES = 32
 MAX_TTL_MS = 600_000
 """How long Redis may store a record that is not read again."""
 

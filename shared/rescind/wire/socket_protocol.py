@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
+from rescind.core.token_format import HASH_BYTES, TokenHash
 from rescind.core.verdict import Reason
 from rescind.errors import MalformedMessageError
 from rescind.wire.codec import Fields, Payload, Run, pack
@@ -33,6 +34,8 @@ class _Tag(IntEnum):
     VERDICT = 8
     WATCH = 9
     CHANGED = 10
+    LOOK_BY_HASH = 11
+    CHECK_BY_HASH = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +77,12 @@ class Now:
 class Look:
     """A request for the record behind a token, to check it against the table from now on.
 
-    A sidecar that has not applied the ledger up to `min_seq` answers `unavailable`.
+    A sidecar that has not applied the ledger up to `min_seq` answers `unavailable`. A token
+    that is not presented now is named by its hash. An older sidecar then closes the connection.
     """
 
     request: int
-    token: str
+    token: str | TokenHash
     min_seq: int = 0
 
 
@@ -115,11 +119,12 @@ class Check:
     """A request for a verdict, for workloads that cannot map the table.
 
     `audience` None means the service's own. `min_seq` is as in a Look; an older sidecar ignores it,
-    so also compare it with the `as_of`. `address` is the caller's, None if it is not known.
+    so also compare it with the `as_of`. `address` is the caller's, None if it is not known. The
+    token may be named by its hash, as in a Look.
     """
 
     request: int
-    token: str
+    token: str | TokenHash
     require: tuple[str, ...]
     audience: str | None
     min_seq: int = 0
@@ -209,14 +214,17 @@ def encode_request(request: Request) -> bytes:
             return frame(pack(_Tag.CLOCK, request.request))
         case Watch():
             return frame(pack(_Tag.WATCH, request.request))
-        case Look():
-            return frame(pack(_Tag.LOOK, request.request, request.token, request.min_seq))
+        case Look(number, token, min_seq):
+            by_hash = isinstance(token, TokenHash)
+            tag = _Tag.LOOK_BY_HASH if by_hash else _Tag.LOOK
+            return frame(pack(tag, number, _encode_token(token), min_seq))
         case Check():
+            by_hash = isinstance(request.token, TokenHash)
             return frame(
                 pack(
-                    _Tag.CHECK,
+                    _Tag.CHECK_BY_HASH if by_hash else _Tag.CHECK,
                     request.request,
-                    request.token,
+                    _encode_token(request.token),
                     request.require,
                     request.audience,
                     request.min_seq,
@@ -232,21 +240,33 @@ def decode_request(payload: Payload) -> Request:
     match fields.tag:
         case _Tag.LOOK:
             return Look(number, fields.text(), _decode_min_seq(fields))
+        case _Tag.LOOK_BY_HASH:
+            return Look(number, TokenHash(fields.octets(HASH_BYTES)), _decode_min_seq(fields))
         case _Tag.CLOCK:
             return Clock(number)
         case _Tag.WATCH:
             return Watch(number)
         case _Tag.CHECK:
-            return Check(
-                number,
-                fields.text(),
-                fields.texts(),
-                fields.optional_text(),
-                _decode_min_seq(fields),
-                fields.optional_text() if fields.more else None,
-            )
+            return _decode_check(number, fields.text(), fields)
+        case _Tag.CHECK_BY_HASH:
+            return _decode_check(number, TokenHash(fields.octets(HASH_BYTES)), fields)
         case tag:
             raise MalformedMessageError("request", f"the tag {tag} is not known")
+
+
+def _encode_token(token: str | TokenHash) -> str | bytes:
+    return token.octets if isinstance(token, TokenHash) else token
+
+
+def _decode_check(number: int, token: str | TokenHash, fields: Fields) -> Check:
+    return Check(
+        number,
+        token,
+        fields.texts(),
+        fields.optional_text(),
+        _decode_min_seq(fields),
+        fields.optional_text() if fields.more else None,
+    )
 
 
 def _decode_min_seq(fields: Fields) -> int:

@@ -26,6 +26,7 @@ from tests.support.sidecar import (
 from rescind import Denied, DeniedError, Reason, Verifier
 from rescind.client.holds import registry
 from rescind.client.transport import NoAnswerError
+from rescind.core.token_format import digest
 from rescind.errors import MalformedMessageError
 from rescind.wire.socket_protocol import Request, Watch
 from rescind_sidecar.socket.server import WorkloadConnection
@@ -84,8 +85,11 @@ def verifier(sidecar: RunningSidecar, socket: Path) -> Iterator[Verifier]:
 class HeldWork:
     """A body that waits for ever, and what became of it."""
 
-    def __init__(self, verifier: Verifier, token: str, **asked: object) -> None:
-        self._hold = verifier.hold(token, **asked)  # type: ignore[arg-type]
+    def __init__(self, verifier: Verifier, token: str | bytes, **asked: object) -> None:
+        if isinstance(token, bytes):
+            self._hold = verifier.hold_by_hash(token, **asked)  # type: ignore[arg-type]
+        else:
+            self._hold = verifier.hold(token, **asked)  # type: ignore[arg-type]
         self.began = asyncio.Event()
         self.ended_s = 0.0
         self.reason: str | None = None
@@ -139,6 +143,34 @@ async def test_a_body_that_waits_is_cancelled_when_its_token_is_revoked(
         await asyncio.to_thread(sidecar.push, link.revoke("subject:agent:z"))
         assert not spared_task.done()
         spared_task.cancel()
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+async def test_work_whose_token_is_known_by_its_hash_ends_with_the_token(
+    sidecar: RunningSidecar, link: LedgerInMemory, mapped: bool
+) -> None:
+    if not mapped:
+        sidecar.path.with_suffix(".table").unlink()
+    verifier = Verifier.attach(sidecar.path, timeout_s=5)
+    assert verifier.shares_memory is mapped
+    token_hash = digest(link.issue("agent:x", scopes=("a", "b")))
+    late, work, narrow = (
+        HeldWork(verifier, token_hash),
+        HeldWork(verifier, token_hash, require={"b"}),
+        HeldWork(verifier, token_hash, require={"a"}),
+    )
+    async with asyncio.TaskGroup() as tasks:
+        await work.start(tasks)
+        await narrow.start(tasks)
+        await asyncio.to_thread(sidecar.push, link.revoke("*", effect="narrow", scopes=("a",)))
+        await eventually(lambda: asyncio.sleep(0, narrow.reason))
+        await asyncio.to_thread(sidecar.push, link.revoke("subject:agent:x"))
+    assert (narrow.reason, work.reason) == (Reason.INSUFFICIENT_SCOPE, Reason.REVOKED)
+    await late.run()
+    assert late.reason is Reason.REVOKED
+    with pytest.raises(ValueError, match="32 bytes"):
+        verifier.hold_by_hash(bytes(31))
+    await hang_up(verifier)
 
 
 @pytest.mark.parametrize("mapped", [True, False])

@@ -12,6 +12,7 @@ from tests.support.sidecar import LedgerInMemory, running, wait_until
 from rescind.core import token_format
 from rescind.core.conditions import Conditions
 from rescind.core.posture import Posture
+from rescind.core.token_format import TokenHash
 from rescind.core.verdict import Reason
 from rescind.wire.socket_protocol import (
     Check,
@@ -43,7 +44,7 @@ class CheckConnection:
 
     def check(
         self,
-        token: str,
+        token: str | TokenHash,
         *,
         require: tuple[str, ...] = (),
         audience: str | None = None,
@@ -96,6 +97,29 @@ def test_a_text_that_is_not_a_scope_is_never_granted(
     assert connection.check(token, require=("a:x",)).reason is None
     assert connection.check(token, require=(wanted,)).reason is Reason.INSUFFICIENT_SCOPE
     assert connection.check(token, require=("a:x", wanted)).reason is Reason.INSUFFICIENT_SCOPE
+
+
+def test_a_check_by_hash_is_answered_as_the_check_of_the_token(
+    connection: CheckConnection, link: LedgerInMemory
+) -> None:
+    token = link.issue(scopes=("a",))
+    by_hash = TokenHash(token_format.digest(token))
+    asked, presented = connection.check(by_hash), connection.check(token)
+    assert asked.record == presented.record is not None
+    assert connection.check(by_hash, require=("b",)).reason is Reason.INSUFFICIENT_SCOPE
+    assert connection.check(TokenHash(bytes(32))).reason is Reason.UNKNOWN
+
+
+def test_a_hash_is_not_accepted_in_place_of_a_token(
+    connection: CheckConnection, link: LedgerInMemory
+) -> None:
+    token_hash = token_format.digest(link.issue())
+    assert connection.check(TokenHash(token_hash)).reason is None
+    assert connection.check(token_hash.hex()).reason is Reason.MALFORMED
+
+
+def test_a_hash_of_another_length_closes_the_connection(connection: CheckConnection) -> None:
+    assert connection.closed_after(msgpack.packb([11, 1, bytes(31)]))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ const messageOf = (frame) => [...new Frames().feed(Buffer.from(frame, 'hex'))][0
 
 for (const { name, message, fields, frame } of requests) {
   const { request, token, require, audience, min_seq: minSeq, address } = fields;
-  if (message === 'Check') {
+  if (message === 'Check' && typeof token === 'string') {
     test(`the request "${name}" has the bytes of the sample`, () => {
       assert.equal(hex(encodeCheck(request, { token, require, audience, minSeq, address })), frame);
     });

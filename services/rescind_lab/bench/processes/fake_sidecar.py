@@ -23,7 +23,7 @@ from rescind.core import generation_table, handles, token_format
 from rescind.core.generation_table import Writer
 from rescind.core.record import Record
 from rescind.core.times import NS_PER_S
-from rescind.core.token_format import Kind
+from rescind.core.token_format import Kind, TokenHash
 from rescind.wire import records, signed_envelope
 from rescind.wire.socket_protocol import (
     Changed,
@@ -93,7 +93,7 @@ class FakeSidecar:
             case Watch(number):
                 return Changed(number, self._applied)  # no row uses holds
 
-    def _build_entry(self, number: int, token: str) -> Entry:
+    def _build_entry(self, number: int, token: str | TokenHash) -> Entry:
         record, now_ns = self._build_record(token), clock.boottime_ns()
         slots = generation_table.slots_of(record.handles, self._table.slots)
         return Entry(
@@ -107,7 +107,7 @@ class FakeSidecar:
             until_ns=now_ns + _HOUR_NS,
         )
 
-    def _build_record(self, token: str) -> Record:
+    def _build_record(self, token: str | TokenHash) -> Record:
         token_hash = token_format.digest(token)
         name = hashlib.sha256(token_hash).hexdigest()[:26]
         now_us = clock.wall_us()

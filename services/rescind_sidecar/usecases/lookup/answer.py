@@ -6,6 +6,7 @@ If none of them has an answer, the token is denied.
 from dataclasses import dataclass
 
 from rescind.core import token_format
+from rescind.core.token_format import TokenHash
 from rescind.core.verdict import Denied, Reason
 from rescind.errors import MalformedTokenError
 from rescind_sidecar.ports import BootClock
@@ -33,7 +34,11 @@ class ValidRecord:
 
 
 class TokenLookup:
-    """Find the record of a token, and check everything that does not depend on the call."""
+    """Find the record of a token, and check everything that does not depend on the call.
+
+    A token that its bearer presents is a text. A token of a queued job is named by its hash alone:
+    then nothing counts as a use of the token, and no look-up proves that it was presented.
+    """
 
     def __init__(
         self,
@@ -75,21 +80,25 @@ class TokenLookup:
         ends_ns = self._instances.current.view.leases.ends_ns
         return max(0, ends_ns - self._clock.boottime_ns())
 
-    def recall(self, text: str) -> ValidRecord | Denied | None:
+    def recall(self, text: str | TokenHash) -> ValidRecord | Denied | None:
         """Return the answer from memory; None if a look-up is needed."""
+        if isinstance(text, TokenHash):
+            return self._recall_by_hash(text.octets, presented=False)
         token_hash = token_format.digest(text)
         if token_hash in self._instances.current.view.records:
             # A token in memory was issued: its form is valid, whatever key tags new tokens now.
-            return self._recall_by_hash(token_hash)
+            return self._recall_by_hash(token_hash, presented=True)
         try:
             token = token_format.parse(text, prefix=self._prefix)
         except MalformedTokenError:
             return MALFORMED
-        answer = self._recall_by_hash(token_hash)
+        answer = self._recall_by_hash(token_hash, presented=True)
         return self._deny_forged_tag(token) if answer is None else answer
 
-    def _deny_forgery(self, text: str) -> Denied | None:
+    def _deny_forgery(self, text: str | TokenHash) -> Denied | None:
         """Return the denial of a malformed or forged token, or None for any other token."""
+        if isinstance(text, TokenHash):
+            return None
         if token_format.digest(text) in self._instances.current.view.records:
             return None
         try:
@@ -110,7 +119,7 @@ class TokenLookup:
         return not min_seq or self._instances.current.view.reached(min_seq)
 
     async def look_up(
-        self, text: str, *, source: LookupSource, min_seq: int = 0
+        self, text: str | TokenHash, *, source: LookupSource, min_seq: int = 0
     ) -> ValidRecord | Denied:
         """Return the answer, as of `min_seq` at least.
 
@@ -129,22 +138,22 @@ class TokenLookup:
         # Another instance may have begun in the meantime, on a ledger that was set back.
         return answer if self.covers(min_seq) else UNAVAILABLE
 
-    async def _find(self, text: str, source: LookupSource) -> ValidRecord | Denied:
+    async def _find(self, text: str | TokenHash, source: LookupSource) -> ValidRecord | Denied:
         answer = self.recall(text)
         if answer is not None:
             return answer
-        token_hash = token_format.digest(text)
+        token_hash, presented = token_format.digest(text), isinstance(text, str)
         for attempt in range(_ATTEMPTS):
             denial = await self._fetch.record(text, source=source, past_redis=attempt > 0)
             if denial is not None:
                 return denial
-            answer = self._recall_by_hash(token_hash)
+            answer = self._recall_by_hash(token_hash, presented=presented)
             if answer is not None:
                 return answer
         self._tally.looks_unanswered += 1
         return UNAVAILABLE
 
-    def _recall_by_hash(self, token_hash: bytes) -> ValidRecord | Denied | None:
+    def _recall_by_hash(self, token_hash: bytes, *, presented: bool) -> ValidRecord | Denied | None:
         current = self._instances.current
         view, now_ns = current.view, self._clock.boottime_ns()
         if view.applied is None:
@@ -157,14 +166,15 @@ class TokenLookup:
         self._tally.looks_from_memory += 1
         result = view.judge(cached, now_ns)
         if isinstance(result, Denied):
-            expired = result.reason is Reason.EXPIRED
+            expired = presented and result.reason is Reason.EXPIRED
             if expired and view.leased(now_ns) and view.report_due(cached, now_ns):
                 view.records.drop(token_hash)
                 return None
             return result
         if not view.leased(now_ns):
             self._tally.looks_in_grace += 1
-        self._uses.note(cached.record.token_id)
+        if presented:
+            self._uses.note(cached.record.token_id)
         return ValidRecord(current, cached, result)
 
     def _recall_unknown(

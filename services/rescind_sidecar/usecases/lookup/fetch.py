@@ -9,6 +9,7 @@ answer is `unavailable`.
 import asyncio
 
 from rescind.core import instance_mac, token_format
+from rescind.core.token_format import TokenHash
 from rescind.core.verdict import Denied, Reason
 from rescind.errors import MalformedMessageError, UnreachableError
 from rescind.wire import signed_envelope
@@ -64,7 +65,9 @@ class Fetch:
         self._shared = shared
         self._flights: dict[bytes, asyncio.Future[Denied | None]] = {}
 
-    async def record(self, text: str, *, source: LookupSource, past_redis: bool) -> Denied | None:
+    async def record(
+        self, text: str | TokenHash, *, source: LookupSource, past_redis: bool
+    ) -> Denied | None:
         """Make one look-up for all callers with the same token; None: look in memory again.
 
         A caller can safely join a look-up that is under way: its record is checked against the
@@ -135,7 +138,9 @@ class Fetch:
             return RefusedMessage(str(error))
         return self._instances.current.view.fill(token_hash, payload)
 
-    async def _fetch_from_authority(self, text: str, token_hash: bytes) -> Denied | None:
+    async def _fetch_from_authority(
+        self, text: str | TokenHash, token_hash: bytes
+    ) -> Denied | None:
         self._tally.looks_at_authority += 1
         began_ns = self._clock.boottime_ns()
         current = self._instances.current
@@ -165,14 +170,14 @@ class Fetch:
 
     def _build_request(
         self,
-        text: str,
+        text: str | TokenHash,
         token_hash: bytes,
         current: SidecarInstance,
         credentials: InstanceCredentials,
     ) -> LookupRequest:
-        """Return a look-up of a token, with a proof that the token is presented now."""
+        """Return a look-up of a token, with a proof that the token is presented now, if it is."""
         view, nonce = current.view, self._random.identity()
-        if view.applied is None or view.time is None:
+        if view.applied is None or view.time is None or isinstance(text, TokenHash):
             return LookupRequest(token_hash, nonce)
         return LookupRequest(
             token_hash,

@@ -112,7 +112,7 @@ class Sidecar:
         raise NotImplementedError
 
     async def acheck_request(self, request: CheckRequest) -> Judgement:
-        token = request.token
+        token = str(request.token)
         self.asked += 1
         sent_ns = clock.boottime_ns()
         if self.hung_up:
@@ -459,7 +459,7 @@ def test_holds_that_wait_for_an_answer_beside_a_mapped_table_end_with_its_lease(
 
     class Mapped(Sidecar):
         async def acheck_request(self, request: CheckRequest) -> Judgement:
-            token = request.token
+            token = str(request.token)
             if self.frozen or not self.answers(token):
                 return await super().acheck_request(request)
             _, payload, named = token_of(Kind.AGENT)

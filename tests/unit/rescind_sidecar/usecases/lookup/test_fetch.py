@@ -11,6 +11,7 @@ from tests.support.tables import TablesInMemory
 
 from rescind import Denied, Reason
 from rescind.core import token_format
+from rescind.core.token_format import TokenHash
 from rescind.wire import events, heartbeat
 from rescind_sidecar.ports import InstanceCredentials
 from rescind_sidecar.random_source import SystemRandomSource
@@ -91,6 +92,15 @@ class World:
     def revoke(self, *selector: str) -> None:
         self.view.apply_push(events.decode_batch(self.link.revoke(*selector)))
 
+    def lookup(self) -> tuple[TokenLookup, UsageReports]:
+        """Return the look-ups of workloads, and the uses that they note."""
+        instances, link, clock = self.instances, self.link, self.clock
+        uses = UsageReports(instances, link, clock, SystemRandomSource(), self.tally)
+        never = cast("CatchUp", NeverBehind())
+        return TokenLookup(
+            instances, self.fetch, never, uses=uses, clock=clock, tally=self.tally, prefix="rsc"
+        ), uses
+
     async def get(
         self, token: str, *, source: LookupSource = ONE, past_redis: bool = False
     ) -> Reason | None:
@@ -169,17 +179,7 @@ async def test_an_ended_secret_is_looked_up_as_soon_as_its_use_is_reuse_and_then
     world: World,
 ) -> None:
     """Within the leeway, half a minute, it is none: a request may have been on its way."""
-    answer = TokenLookup(
-        world.instances,
-        world.fetch,
-        cast("CatchUp", NeverBehind()),
-        uses=UsageReports(
-            world.instances, world.link, world.clock, SystemRandomSource(), world.tally
-        ),
-        clock=world.clock,
-        tally=world.tally,
-        prefix="rsc",
-    )
+    answer, _ = world.lookup()
     expires_at_us = now_us() + 100 * SECOND_US
     token = world.link.issue(expires_at_us=expires_at_us)
     asked = list[int]()
@@ -192,6 +192,26 @@ async def test_an_ended_secret_is_looked_up_as_soon_as_its_use_is_reuse_and_then
     _, at_us, possession = world.link.shown[2]
     assert possession == token_format.possession(token)
     assert at_us > expires_at_us + token_format.REUSE_LEEWAY_US
+
+
+async def test_a_look_up_by_hash_finds_the_record_and_is_not_a_use_of_the_token(
+    world: World,
+) -> None:
+    answer, uses = world.lookup()
+    expires_at_us = now_us() + 100 * SECOND_US
+    token = world.link.issue(expires_at_us=expires_at_us)
+    by_hash = TokenHash(token_format.digest(token))
+    for _ in range(2):  # from the authority, and from memory
+        found = await answer.look_up(by_hash, source=ONE)
+        assert isinstance(found, ValidRecord)
+    assert (world.link.resolved, world.link.shown, len(uses)) == (1, [], 0)
+    world.at(140)  # a presented token would be looked up again: it is used after its end
+    assert await answer.look_up(by_hash, source=ONE) == Denied(Reason.EXPIRED)
+    assert world.link.resolved == 1
+    unknown = TokenHash(bytes(32))
+    assert await answer.look_up(unknown, source=ONE) == Denied(Reason.UNKNOWN)
+    world.revoke("*")
+    assert await answer.look_up(by_hash, source=ONE) == Denied(Reason.REVOKED)
 
 
 async def test_a_look_up_that_bypasses_redis_asks_only_the_authority(world: World) -> None:
