@@ -8,6 +8,8 @@ import pytest
 
 NEEDED = {
     "aiohttp": ("aiohttp", "aiohttp"),
+    "arq": ("arq", "arq"),
+    "celery": ("celery", "celery"),
     "django": ("django", "django"),
     "drf": ("rest_framework", "djangorestframework"),
     "fastapi": ("fastapi", "fastapi"),
