@@ -8,7 +8,6 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SHARED_NAMES = {
     "ChildGrant": "the requested grant of a child, in the core and in the admin client",
-    "ClientPage": "one answer of the HTTP API, as the authority writes and the client reads it",
     "Clock": "the request for a clock, whose name test vectors pin, and the clock of this machine",
     "Issued": "the public answer of the admin client, and that of the fake in its place",
     "RevocationPage": "one answer of the HTTP API, as the authority writes and the client reads it",

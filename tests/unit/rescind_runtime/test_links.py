@@ -64,7 +64,7 @@ def test_only_links_can_be_allowed() -> None:
     assert allowed("nats, redis,nats") == {"nats", "redis"}
     assert allowed(",".join(LINKS)) == set(LINKS)
     for wrong in ("all", "*", "1", "true", "NATS", "nats redis", "nats;redis", "nat"):
-        with pytest.raises(ValueError, match="expected any of authority, http, nats"):
+        with pytest.raises(ValueError, match="expected any of authority, grpc, http, nats"):
             allowed(wrong)
 
 
