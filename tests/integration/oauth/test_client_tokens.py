@@ -117,6 +117,18 @@ async def test_too_many_tokens_are_refused_with_the_time_of_a_retry(system: Syst
         assert int(refused.headers["retry-after"]) >= 1
 
 
+async def test_a_client_does_not_flood_the_ledger_with_ends_of_its_tokens(system: System) -> None:
+    async with serving(system.but(self_service_per_s=0.1)) as authority:
+        client, other = await oauth.add(authority), await oauth.add(authority)
+        tokens = [(await client.token())["access_token"] for _ in range(3)]
+        answers = [await client.post("/oauth/revoke", token=each) for each in tokens]
+        assert [each.status_code for each in answers] == [200, 429, 429]
+        assert answers[1].json()["error"] == "temporarily_unavailable"
+        assert int(answers[1].headers["retry-after"]) >= 1
+        own = (await other.token())["access_token"]
+        assert (await other.post("/oauth/revoke", token=own)).status_code == 200
+
+
 async def test_a_plain_exchange_needs_neither_subject_nor_scope(shared: Running) -> None:
     parent = await shared.issue("user:1", kind="personal", scopes=["a", "b", "c"], max_depth=3)
     await shared.revoke(f"token:{parent['token_id']}", effect="narrow", scopes=["b"])

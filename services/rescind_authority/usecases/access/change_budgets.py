@@ -49,12 +49,15 @@ class Budgets:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def take(self, bearer: Record, cost: Cost, *, last: bool = False) -> None:
+    def take(
+        self, bearer: Record, cost: Cost, *, last: bool = False, client: str | None = None
+    ) -> None:
         """Deduct the cost of a change from the budgets of a token and its subject, or from neither.
 
         A `last` change ends the token, and has a budget of its own: a thief who uses up the other
-        budgets cannot prevent the owner from ending the token. Raises TooManyChangesError, which
-        states when the budget will suffice.
+        budgets cannot prevent the owner from ending the token. The OAuth client that ends it has
+        a budget too: it gets tokens at a low cost, and each end is an event. Raises
+        TooManyChangesError, which states when the budget will suffice.
         """
         now_ns = self._clock.monotonic_raw_ns()
         root = bearer.chain[0] if bearer.chain else bearer.subject
@@ -67,6 +70,8 @@ class Budgets:
                 f"subject {root}": self._per_s * TOKENS_OF_A_SUBJECT,
             }
         )
+        if client is not None:
+            rates[f"client {client}"] = self._per_s * TOKENS_OF_A_SUBJECT
         accounts = [(self._bucket_of(name, per_s, now_ns), per_s) for name, per_s in rates.items()]
         short_s = max((cost - account.left) / per_s for account, per_s in accounts)
         if short_s > 0:

@@ -114,7 +114,7 @@ class PresentedTokens:
         denied = find_denial(record, found.at_us)
         if denied is not None and denied.reason in _ENDED:
             return await self._read_end(record) if awaited else None
-        self._budgets.take(record, Cost.EVENT, last=True)
+        self._budgets.take(record, Cost.EVENT, last=True, client=client.client_id)
         revocation = Revocation(
             revocation_id=new_ids.generate("rev", self._clock, self._entropy),
             selector=select([f"token:{record.token_id}"], exact=False),
