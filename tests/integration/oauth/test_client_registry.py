@@ -73,6 +73,15 @@ async def test_clients_are_listed_page_by_page(shared: Running) -> None:
     )
 
 
+async def test_an_id_that_no_client_can_have_is_not_found(shared: Running) -> None:
+    for client_id in ("%00", "a%20b", "x" * 64):
+        path = f"/v1/clients/{client_id}"
+        assert (await shared.http.get(path)).status_code == 404
+        assert (await shared.http.post(f"{path}/rotate", json={})).status_code == 404
+        assert (await shared.http.post(f"{path}/remove", json={})).status_code == 404
+    assert (await shared.http.get("/v1/clients?cursor=%00")).status_code == 422
+
+
 _PRIVATE = ECKey.generate_key("P-256").as_dict(private=True)
 _SHORT = {"kty": "RSA", "e": "AQAB", "n": base64.urlsafe_b64encode(bytes([200] * 128)).decode()}
 _PUBLIC = oauth.new_key().as_dict(private=False)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Response, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from rescind.core.token_format import Kind
+from rescind.core.well_known_scopes import SERVICE
 from rescind_authority.http import problems, timestamps
 from rescind_authority.http.dependencies import (
     AdminActor,
@@ -130,7 +131,7 @@ class ClientQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    cursor: str = ""
+    cursor: str = Field(default="", pattern=rf"^({SERVICE})?$")
     limit: int = Field(default=100, ge=1, le=_MAX_PAGE)
 
 

@@ -160,9 +160,7 @@ class ClientRegistry:
 
     async def get(self, client_id: str) -> RegisteredClient:
         """Return a client. Raises NotFoundError."""
-        stored = await self._clients.read_client(client_id)
-        if stored is None:
-            raise NotFoundError("client", client_id)
+        stored = await self._read(client_id)
         return (await self._describe([stored]))[0]
 
     async def list(self, *, after: str, limit: int) -> Sequence[RegisteredClient]:
@@ -179,9 +177,7 @@ class ClientRegistry:
         field_errors = FieldErrors()
         reason = field_errors.reason(reason)
         field_errors.raise_if_any()
-        stored = await self._clients.read_client(client_id)
-        if stored is None:
-            raise NotFoundError("client", client_id)
+        stored: StoredClient | None = await self._read(client_id)
         committed: list[CommittedEvent] = []
         while stored is not None:
             credential = stored.credential
@@ -205,6 +201,13 @@ class ClientRegistry:
             # It was rotated meanwhile: the revocations may precede its new credential.
             stored = await self._clients.read_client(client_id)
         return committed
+
+    async def _read(self, client_id: str) -> StoredClient:
+        known = _CLIENT_ID.fullmatch(client_id)  # else the store may refuse its characters
+        stored = await self._clients.read_client(client_id) if known else None
+        if stored is None:
+            raise NotFoundError("client", client_id)
+        return stored
 
     async def _issue(
         self,
