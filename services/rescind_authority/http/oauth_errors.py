@@ -99,4 +99,4 @@ def _code_of(problems: Sequence[FieldError]) -> str:
 def _to_description(text: str) -> str:
     """Replace the characters that RFC 6749 (5.2) does not allow in a description."""
     plain = token_format.hidden(text).replace('"', "'").replace("\\", "/").replace("\n", " ")
-    return plain.encode("ascii", "replace").decode()
+    return "".join(each if " " <= each <= "~" else "?" for each in plain)

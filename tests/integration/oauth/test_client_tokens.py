@@ -1,6 +1,7 @@
 """Tokens of OAuth clients: `client_credentials`, exchange, introspection and revocation."""
 
 import asyncio
+import re
 import secrets
 import uuid
 
@@ -62,12 +63,14 @@ async def test_a_client_never_gets_more(shared: Running) -> None:
         ({"scope": "orders:read mail:send"}, "invalid_scope"),
         ({"scope": "orders:*"}, "invalid_scope"),
         ({"scope": 'quo"te'}, "invalid_scope"),
+        ({"scope": "nul\0\x7f"}, "invalid_scope"),
         ({"audience": "mail"}, "invalid_target"),
         ({"resource": "https://mail.example"}, "invalid_target"),
         ({"audience": "rescind"}, "invalid_target"),
     ):
         answer = await client.post("/oauth/token", grant_type=oauth.CLIENT_CREDENTIALS, **form)
         assert (answer.status_code, answer.json()["error"]) == (400, code), form
+        assert re.fullmatch(r"[\x20\x21\x23-\x5b\x5d-\x7e]+", answer.json()["error_description"])
     anywhere = await oauth.add(shared)
     answer = await anywhere.post(
         "/oauth/token", grant_type=oauth.CLIENT_CREDENTIALS, audience="rescind"
@@ -105,6 +108,32 @@ async def test_no_token_survives_the_removal_of_its_client(shared: Running) -> N
             await asyncio.sleep(0)
         await shared.http.post(f"/v1/clients/{client.client_id}/remove", json={})
     assert [each for each in minted if (await reader.introspect(each))["active"]] == []
+
+
+async def test_an_exchange_by_a_client_that_ends_meanwhile_is_refused_as_of_no_client(
+    shared: Running,
+) -> None:
+    client = await oauth.add(shared, grants=[oauth.EXCHANGE])
+    parent = await shared.issue("agent:o", scopes=["orders:read"])
+    refused: list[tuple[int, str]] = []
+    exchanged = 0
+
+    async def exchange() -> None:
+        nonlocal exchanged
+        while True:
+            answer = await client.post("/oauth/token", **_exchange_of(parent))
+            if answer.status_code != 200:
+                refused.append((answer.status_code, answer.json()["error"]))
+                return
+            exchanged += 1
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(8):
+            tasks.create_task(exchange())
+        while exchanged < 8:
+            await asyncio.sleep(0)
+        await shared.http.post(f"/v1/clients/{client.client_id}/remove", json={})
+    assert set(refused) == {(401, "invalid_client")}
 
 
 async def test_too_many_tokens_are_refused_with_the_time_of_a_retry(system: System) -> None:

@@ -19,14 +19,18 @@ from rescind_authority.http.dependencies import UseCases, address_of, bind_key
 from rescind_authority.http.oauth.requests import OAuthRequest, authenticate
 from rescind_authority.http.oauth_errors import OAuthError
 from rescind_authority.usecases.access.change_budgets import Cost
-from rescind_authority.usecases.oauth.authentication import AuthenticatedClient
+from rescind_authority.usecases.oauth.authentication import AuthenticatedClient, InvalidClientError
 from rescind_authority.usecases.oauth.client_tokens import (
     BeyondRegistrationError,
     require_audience,
     require_grant,
 )
 from rescind_authority.usecases.oauth.registration import GrantType
-from rescind_authority.usecases.tokens.delegate import DelegateCommand, Requester
+from rescind_authority.usecases.tokens.delegate import (
+    DelegateCommand,
+    EndedRequesterError,
+    Requester,
+)
 from rescind_authority.usecases.tokens.new_token import Minted, Repeated
 from rescind_authority.usecases.validation import DEFAULT_TTL_S, MAX_TTL_S
 from rescind_runtime.oauth.forms import BearerToken
@@ -80,16 +84,19 @@ async def exchange(
     parent = holder.record
     command = _to_command(body, parent, client, key=key)
     use_cases.budgets.take(parent, Cost.DELEGATION)
-    return await use_cases.delegator.delegate(
-        command,
-        parent_hash=parent.token_hash,
-        idempotency=bind_key("POST /oauth/token", body, owner=parent.token_id, key=key),
-        requester=None
-        if client is None
-        else Requester(
-            client.client_id, client.credential, min(client.registration.ttl_s, DEFAULT_TTL_S)
-        ),
-    )
+    requester = None
+    if client is not None:
+        ttl_s = min(client.registration.ttl_s, DEFAULT_TTL_S)
+        requester = Requester(client.client_id, client.credential, ttl_s)
+    try:
+        return await use_cases.delegator.delegate(
+            command,
+            parent_hash=parent.token_hash,
+            idempotency=bind_key("POST /oauth/token", body, owner=parent.token_id, key=key),
+            requester=requester,
+        )
+    except EndedRequesterError as error:
+        raise InvalidClientError(actor=error.actor) from None
 
 
 def _require_types(sent: OAuthRequest) -> None:

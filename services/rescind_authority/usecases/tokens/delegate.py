@@ -13,7 +13,7 @@ from rescind.core.record import Record
 from rescind.core.revocation import Effect
 from rescind.core.token_format import Kind
 from rescind.core.verdict import Reason
-from rescind_authority.errors import BeyondParentError, FieldError
+from rescind_authority.errors import BeyondParentError, FieldError, UnauthenticatedError
 from rescind_authority.ports.ledger import IdempotentRequest, LedgerTransaction, Transactions
 from rescind_authority.ports.token_grant import TokenGrant
 from rescind_authority.ports.tokens import IssuanceSnapshot, IssueTimes, NewToken, TokenState
@@ -67,6 +67,10 @@ class Requester:
     ttl_s: float = DEFAULT_TTL_S
 
 
+class EndedRequesterError(UnauthenticatedError):
+    """Raised when the client that requests a child has ended, and not the parent."""
+
+
 class Delegator:
     """Issue child tokens."""
 
@@ -89,8 +93,8 @@ class Delegator:
         So the end of an ancestor either was seen and refused here, or has a higher seq and hits the
         child through a handle that it inherited.
 
-        Raises InvalidRequestError, UnauthenticatedError, BeyondParentError, ActiveRevocationError,
-        KeyReusedError, or the store's errors.
+        Raises InvalidRequestError, UnauthenticatedError, EndedRequesterError, BeyondParentError,
+        ActiveRevocationError, KeyReusedError, or the store's errors.
         """
         child_grant = _validate(command)
         new_secret = self._mint.generate(child_grant.kind)
@@ -105,7 +109,10 @@ class Delegator:
                 # After the issuance snapshot: an end of the client is seen here, or is above
                 # issued_seq.
                 presented = await transaction.read_presented(requester.credential.token_hash)
-                require_accepted(requester.credential, presented, "client's credential")
+                try:
+                    require_accepted(requester.credential, presented, "client's credential")
+                except UnauthenticatedError as error:
+                    raise EndedRequesterError(str(error), actor=error.actor) from None
             token, issued = _build_child(
                 new_secret, child_grant, issuance, client=client, default_ttl_s=default_ttl_s
             )
