@@ -160,7 +160,7 @@ class ClientAuthenticator:
                 now_us=self._clock.wall_us(),
             )
         except WrongSignatureError:
-            # The audit names no client: anyone may have sent this.
+            # The audit names no client: a caller without the key can send this.
             raise InvalidClientError(_WRONG_ASSERTION) from None
         except InvalidAssertionError as error:
             raise InvalidClientError(str(error), actor=client.name) from None
