@@ -24,6 +24,7 @@ from rescind_authority.usecases.oauth.client_tokens import (
     BeyondRegistrationError,
     require_audience,
     require_grant,
+    require_scopes,
 )
 from rescind_authority.usecases.oauth.registration import GrantType
 from rescind_authority.usecases.tokens.delegate import (
@@ -159,11 +160,8 @@ def _choose_scopes(
         ]
         parts = [scope for scope in registered if scopes.covers(parent.scopes, scope)]
         return sorted({*whole, *parts})
-    for scope in requested:
-        if registered and not scopes.covers(registered, scope):
-            raise BeyondRegistrationError(
-                FieldError("scopes", f"this client is not registered for {scope}")
-            )
+    if client is not None:
+        require_scopes(client.registration, requested)
     return requested
 
 

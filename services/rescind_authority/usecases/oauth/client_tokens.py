@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rescind.core import scopes
+from rescind.core.record import MAX_SCOPES
 from rescind.core.well_known_scopes import AUDIENCE
 from rescind.errors import RescindError
 from rescind_authority.errors import FieldError, UnauthenticatedError
 from rescind_authority.ports.ledger import IdempotentRequest
 from rescind_authority.usecases.access.change_budgets import Budgets, Cost
 from rescind_authority.usecases.oauth.authentication import AuthenticatedClient, InvalidClientError
-from rescind_authority.usecases.oauth.registration import GrantType
+from rescind_authority.usecases.oauth.registration import GrantType, Registration
 from rescind_authority.usecases.tokens.issue import IssueCommand, Issuer
 from rescind_authority.usecases.tokens.new_token import Minted, Repeated
 
@@ -59,11 +60,7 @@ class ClientTokens:
         """
         require_grant(client, GrantType.CLIENT_CREDENTIALS)
         registered = client.registration
-        for scope in request.scopes:
-            if not scopes.covers(registered.scopes, scope):
-                raise BeyondRegistrationError(
-                    FieldError("scopes", f"this client is not registered for {scope}")
-                )
+        require_scopes(registered, request.scopes)
         require_audience(client, request.audience)
         self._budgets.take(client.credential, Cost.DELEGATION)
         command = IssueCommand(
@@ -88,6 +85,21 @@ def require_grant(client: AuthenticatedClient, grant: GrantType) -> None:
     """Raise GrantNotAllowedError unless a client is registered for a grant."""
     if grant not in client.registration.grants:
         raise GrantNotAllowedError(grant)
+
+
+def require_scopes(registered: Registration, requested: Sequence[str]) -> None:
+    """Raise BeyondRegistrationError for a scope beyond a registration, or for too many scopes.
+
+    A registration without scopes allows all that the parent has.
+    """
+    # First: comparing all that fits into a body would keep the event loop for a second.
+    if len(requested) > MAX_SCOPES:
+        raise BeyondRegistrationError(FieldError("scopes", f"request at most {MAX_SCOPES} scopes"))
+    for scope in requested:
+        if registered.scopes and not scopes.covers(registered.scopes, scope):
+            raise BeyondRegistrationError(
+                FieldError("scopes", f"this client is not registered for {scope}")
+            )
 
 
 def require_audience(client: AuthenticatedClient, audience: Sequence[str]) -> None:
