@@ -166,10 +166,12 @@ class TokenLookup:
         self._tally.looks_from_memory += 1
         result = view.judge(cached, now_ns)
         if isinstance(result, Denied):
-            expired = presented and result.reason is Reason.EXPIRED
-            if expired and view.leased(now_ns) and view.report_due(cached, now_ns):
+            expired = result.reason is Reason.EXPIRED and view.leased(now_ns)
+            if expired and (not presented or view.report_due(cached, now_ns)):
+                # A look-up by hash reports nothing to the authority. So the record does not stay:
+                # it would delay the report that this ended token is presented.
                 view.records.drop(token_hash)
-                return None
+                return None if presented else result
             return result
         if not view.leased(now_ns):
             self._tally.looks_in_grace += 1

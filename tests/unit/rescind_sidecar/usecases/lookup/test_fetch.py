@@ -198,20 +198,32 @@ async def test_a_look_up_by_hash_finds_the_record_and_is_not_a_use_of_the_token(
     world: World,
 ) -> None:
     answer, uses = world.lookup()
-    expires_at_us = now_us() + 100 * SECOND_US
-    token = world.link.issue(expires_at_us=expires_at_us)
+    token = world.link.issue()
     by_hash = TokenHash(token_format.digest(token))
     for _ in range(2):  # from the authority, and from memory
         found = await answer.look_up(by_hash, source=ONE)
         assert isinstance(found, ValidRecord)
     assert (world.link.resolved, world.link.shown, len(uses)) == (1, [], 0)
-    world.at(140)  # a presented token would be looked up again: it is used after its end
-    assert await answer.look_up(by_hash, source=ONE) == Denied(Reason.EXPIRED)
-    assert world.link.resolved == 1
     unknown = TokenHash(bytes(32))
     assert await answer.look_up(unknown, source=ONE) == Denied(Reason.UNKNOWN)
     world.revoke("*")
     assert await answer.look_up(by_hash, source=ONE) == Denied(Reason.REVOKED)
+
+
+async def test_a_look_up_by_hash_does_not_delay_the_report_that_an_ended_token_is_presented(
+    world: World,
+) -> None:
+    answer, _ = world.lookup()
+    token = world.link.issue(expires_at_us=now_us() + 100 * SECOND_US)
+    by_hash = TokenHash(token_format.digest(token))
+    assert isinstance(await answer.look_up(by_hash, source=ONE), ValidRecord)
+    world.at(140)
+    for _ in range(2):  # of a record that was in memory, and of one that was fetched after its end
+        assert await answer.look_up(by_hash, source=ONE) == Denied(Reason.EXPIRED)
+    assert world.link.shown == []
+    both = (answer.look_up(each, source=ONE) for each in (by_hash, token))
+    assert await asyncio.gather(*both) == [Denied(Reason.EXPIRED)] * 2
+    assert len(world.link.shown) == 1
 
 
 async def test_a_look_up_that_bypasses_redis_asks_only_the_authority(world: World) -> None:
