@@ -78,6 +78,21 @@ async def test_a_client_never_gets_more(shared: Running) -> None:
     assert answer.json()["error"] == "invalid_target"
 
 
+async def test_the_response_has_the_scopes_that_no_narrowing_removes(shared: Running) -> None:
+    client = await oauth.add(
+        shared,
+        grants=[oauth.CLIENT_CREDENTIALS, oauth.EXCHANGE],
+        scopes=["orders:read", "orders:write"],
+        introspect=True,
+    )
+    await shared.revoke(f"client:{client.client_id}", effect="narrow", scopes=["orders:write"])
+    parent = await shared.issue("agent:o", scopes=["orders:*"])
+    exchanged = (await client.post("/oauth/token", **_exchange_of(parent))).json()
+    for token in (await client.token(scope="orders:read orders:write"), exchanged):
+        seen = await client.introspect(token["access_token"])
+        assert token["scope"] == seen["scope"] == "orders:read"
+
+
 async def test_one_revocation_ends_all_tokens_of_a_client(shared: Running) -> None:
     client, other = await oauth.add(shared), await oauth.add(shared, introspect=True)
     tokens = [(await client.token())["access_token"] for _ in range(3)]

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
+from rescind.core import scopes
 from rescind_authority.http.dependencies import IdempotencyKey, InjectedUseCases, UseCases, bind_key
 from rescind_authority.http.oauth.exchange import ACCESS_TOKEN, exchange
 from rescind_authority.http.oauth.requests import (
@@ -98,14 +99,15 @@ def _respond(outcome: Minted | Repeated, more: dict[str, Any] | None = None) -> 
                 "invalid_request",
                 f"{token_id} was issued with this Idempotency-Key before, and is shown only once.",
             )
-        case Minted(secret, new_token, issued):
+        case Minted(secret, new_token, issued, removed):
             lifetime_us = issued.expires_at_us - issued.issued_at_us
             return JSONResponse(
                 {
                     "access_token": secret.reveal(),
                     "token_type": "Bearer",
                     "expires_in": lifetime_us // 1_000_000,
-                    "scope": " ".join(new_token.grant.scopes),
+                    # RFC 6749, section 5.1: those that the token has, if not all requested ones.
+                    "scope": " ".join(sorted(scopes.remaining(new_token.grant.scopes, removed))),
                     "token_id": new_token.grant.token_id,
                     **(more or {}),
                 },

@@ -116,8 +116,9 @@ class Delegator:
             token, issued = _build_child(
                 new_secret, child_grant, issuance, client=client, default_ttl_s=default_ttl_s
             )
+            removed = require_no_revocation(issuance, token.grant.handles)
             await transaction.insert_token(token, issued)
-            return Minted(new_secret.secret, token, issued)
+            return Minted(new_secret.secret, token, issued, removed)
 
         return await store_once(self._transactions, idempotency, store)
 
@@ -169,7 +170,6 @@ def _build_child(
     problem = too_many_names(token.grant)
     if problem is not None:
         raise BeyondParentError(problem)
-    require_no_revocation(issuance, token.grant.handles)
     ttl_us = round(default_ttl_s * 1_000_000) if child_grant.ttl_us is None else child_grant.ttl_us
     return token, IssueTimes(
         issued_at_us=at_us,

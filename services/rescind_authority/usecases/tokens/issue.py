@@ -168,7 +168,7 @@ class Issuer:
                 # Lock before counting: two concurrent logins would each leave room for one.
                 await transaction.lock_sessions(token.grant.subject)
             issuance = await transaction.read_issuance(None, token.grant.handles)
-            require_no_revocation(issuance, token.grant.handles)
+            removed = require_no_revocation(issuance, token.grant.handles)
             # After the issuance snapshot: an end of the issuer is seen here, or is above
             # issued_seq.
             await authorise(transaction)
@@ -180,7 +180,7 @@ class Issuer:
             await transaction.insert_token(token, issued)
             if then is not None:
                 await then(transaction, token)
-            return Minted(new_secret.secret, token, issued)
+            return Minted(new_secret.secret, token, issued, removed)
 
         outcome = await store_once(self._transactions, idempotency, store)
         if ended:

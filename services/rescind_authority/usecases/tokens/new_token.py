@@ -41,11 +41,15 @@ class NewSecret:
 
 @dataclass(frozen=True, slots=True)
 class Minted:
-    """A new token, with its secret, which is available at no other time."""
+    """A new token, with its secret, which is available at no other time.
+
+    `removed` are the scope patterns that narrowings in force remove from it.
+    """
 
     secret: Secret
     token: NewToken
     issued: IssueTimes
+    removed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +107,15 @@ async def store_once(
     return minted
 
 
-def require_no_revocation(issuance: IssuanceSnapshot, handles: Sequence[Handle]) -> None:
+def require_no_revocation(issuance: IssuanceSnapshot, handles: Sequence[Handle]) -> frozenset[str]:
     """Raise ActiveRevocationError if a restriction would deny the new token.
 
     `handles` are those of the token. A `revoke` in the issuance snapshot does not hit tokens that
-    are issued after it. A `narrow` also applies to the new token, which may live.
+    are issued after it. A `narrow` also applies to the new token, which may live: the scope
+    patterns that narrowings remove from it are returned.
     """
     found = hitting(issuance.candidates, handles=handles, issued_seq=issuance.snapshot.as_of)
     for event in found:
         if event.revocation.effect != Effect.NARROW:
             raise ActiveRevocationError(event.revocation)
+    return frozenset(scope for event in found for scope in event.revocation.scopes)
