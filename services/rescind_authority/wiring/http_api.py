@@ -92,7 +92,7 @@ class HttpApi:
             changer=self._changer,
             clients=self._clients,
             client_authenticator=ClientAuthenticator(
-                core.clients, authoriser=self._authoriser, records=core.records, clock=self._clock
+                core.clients, authoriser=self._authoriser, records=core.records
             ),
             client_tokens=ClientTokens(self._issuer, self._budgets),
             presented_tokens=self._presented_tokens,

@@ -6,7 +6,6 @@ from rescind.core.record import Record
 from rescind.core.well_known_scopes import CLIENT
 from rescind_authority.errors import UnauthenticatedError
 from rescind_authority.ports.clients import Clients
-from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.tokens import TokenRecords
 from rescind_authority.usecases.access.authoriser import Authoriser, actor_name, find_denial
 from rescind_authority.usecases.lookups.resolver import record_of
@@ -55,12 +54,10 @@ class ClientAuthenticator:
         *,
         authoriser: Authoriser,
         records: TokenRecords,
-        clock: Clock,
     ) -> None:
         self._clients = clients
         self._authoriser = authoriser
         self._records = records
-        self._clock = clock
 
     async def authenticate(
         self, credentials: Credentials | None, *, address: str | None, issuer: str | None
@@ -113,29 +110,32 @@ class ClientAuthenticator:
             raise InvalidClientError(str(error)) from None
         if credentials.client_id not in {None, client_id}:
             raise InvalidClientError("`client_id` differs from the client of the assertion.")
-        client = await self._find(client_id)
+        client, at_us = await self._find(client_id)
         jwks = None if client is None else client.registration.jwks
         if client is None or jwks is None:
             raise InvalidClientError(_WRONG_ASSERTION)
-        await self._use_assertion(client, jwks, credentials.assertion, issuer)
+        await self._use_assertion(client, jwks, credentials.assertion, issuer, at_us=at_us)
         return client
 
-    async def _find(self, client_id: str) -> AuthenticatedClient | None:
-        """Return a client that may authenticate, or None."""
+    async def _find(self, client_id: str) -> tuple[AuthenticatedClient | None, int]:
+        """Return a client that may authenticate, or None, and the time (Unix µs).
+
+        The time is Postgres's, which also deletes the assertions that have expired.
+        """
         stored = await self._clients.read_client(client_id)
         if stored is None:
-            return None
+            return None, 0
         snapshot = await self._records.by_id([stored.credential])
         state = next(iter(snapshot.tokens), None)
         if state is None:
-            return None
+            return None, snapshot.at_us
         credential = record_of(state, snapshot)
         if find_denial(credential, snapshot.at_us) is not None:
-            return None
+            return None, snapshot.at_us
         try:
-            return await self._read(client_id, credential)
+            return await self._read(client_id, credential), snapshot.at_us
         except InvalidClientError:
-            return None
+            return None, snapshot.at_us
 
     async def _read(self, client_id: str, credential: Record) -> AuthenticatedClient:
         """Return the client of a credential that is accepted."""
@@ -149,7 +149,7 @@ class ClientAuthenticator:
         return AuthenticatedClient(client_id, credential, registration.decode(stored.registration))
 
     async def _use_assertion(
-        self, client: AuthenticatedClient, jwks: str, assertion: str, issuer: str
+        self, client: AuthenticatedClient, jwks: str, assertion: str, issuer: str, *, at_us: int
     ) -> None:
         try:
             accepted = assertions.verify(
@@ -157,7 +157,7 @@ class ClientAuthenticator:
                 client_id=client.client_id,
                 jwks=jwks,
                 audiences=(issuer, f"{issuer}/oauth/token"),
-                now_us=self._clock.wall_us(),
+                now_us=at_us,
             )
         except WrongSignatureError:
             # The audit names no client: a caller without the key can send this.
