@@ -76,7 +76,7 @@ class BeyondParentError(RescindError):
         self.problems = problems
 
 
-class ActiveRevocationError(RescindError):
+class StandingRevocationError(RescindError):
     """Raised when a standing revocation would deny the new token from the start."""
 
     def __init__(self, held_by: Revocation) -> None:

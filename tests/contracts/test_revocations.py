@@ -160,7 +160,7 @@ async def test_only_a_revocation_that_a_lift_could_end_is_active(
     assert await _active(postgres_store, tenant) == [narrowed.event, suspended.event]
     assert await _active(postgres_store, tenant, before_seq=narrowed.event.seq) == [suspended.event]
     assert await _active(postgres_store, tenant, limit=1) == [narrowed.event]
-    everything = await postgres_store.revocations.active_revocations(
+    everything = await postgres_store.revocations.standing_revocations(
         [], before_seq=None, limit=10_000
     )
     events = [each.event for each in everything]
@@ -171,7 +171,7 @@ async def test_only_a_revocation_that_a_lift_could_end_is_active(
 async def _active(
     store: PostgresStore, tenant: str, *, before_seq: int | None = None, limit: int = 100
 ) -> list[Event]:
-    found = await store.revocations.active_revocations(
+    found = await store.revocations.standing_revocations(
         [Handle(tenant)], before_seq=before_seq, limit=limit
     )
     return [each.event for each in found]

@@ -27,7 +27,7 @@ STEPS = {
     "schedule": "is admitted",
     "clear": "clears the news",
     "take": "takes the roll",
-    "write check_skipped": "passes by",
+    "write check_deferred": "passes by",
     "read _end_work": "reads the end",
     "recall": "judges",
 }
@@ -42,7 +42,7 @@ class Traced(Hold):
         self.steps = steps
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name in ("_end_work", "check_skipped"):
+        if name in ("_end_work", "check_deferred"):
             self.steps.append(f"write {name}")
         super().__setattr__(name, value)
 

@@ -5,7 +5,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from rescind_authority.http import events, fleet, health, lease_term, problems, sessions
-from rescind_authority.http.admission.middleware import Admitted, Counted
+from rescind_authority.http.admission.middleware import AdmissionMiddleware, RequestCounter
 from rescind_authority.http.dependencies import UseCases
 from rescind_authority.http.oauth import clients, metadata, presented_tokens, token_endpoint
 from rescind_authority.http.revocations import revocations
@@ -19,14 +19,15 @@ from rescind_authority.http.tokens import (
 )
 
 _DESCRIPTION = """
-Revoke a token once; every verifier denies it in milliseconds.
+Revoke a token once. Connected verifiers deny it in milliseconds, and the others when their lease
+ends.
 
 Errors are problem documents (RFC 9457) whose `type` is stable. Send an `Idempotency-Key` with a
 command: a repeat with the same key is not executed again.
 """
 _REFUSALS = {
-    400: "The body is not text in UTF-8, or nested too deeply.",
-    401: "No token was accepted.",
+    400: "The body is not UTF-8 text, or is nested too deeply.",
+    401: "The token is missing or not accepted.",
     403: "The token lacks a scope.",
     413: "The body is larger than a mebibyte, or than 64 KiB without a token.",
     422: "The request is invalid; `errors` names the fields.",
@@ -37,7 +38,8 @@ _REFUSALS = {
 def application(use_cases: UseCases, *, issuer: str | None = None) -> FastAPI:
     """Return an application for the use cases.
 
-    `issuer` is its OAuth issuer. If the issuer is known only later, set `state.issuer`.
+    `issuer` is the OAuth issuer. If it is known only after the server listens, set
+    `app.state.issuer` then.
     """
     app = FastAPI(
         title="rescind authority",
@@ -50,7 +52,7 @@ def application(use_cases: UseCases, *, issuer: str | None = None) -> FastAPI:
     app.state.use_cases = use_cases
     app.state.issuer = issuer
     problems.install(app, refused=use_cases.refused)
-    # `token_list` first: in `/v1/tokens/count`, `count` is not a token id.
+    # `token_list` first: otherwise `/v1/tokens/{token_id}` matches `/v1/tokens/count`.
     routers = (
         token_list,
         rotate_and_expire,
@@ -70,6 +72,6 @@ def application(use_cases: UseCases, *, issuer: str | None = None) -> FastAPI:
         app.include_router(router)  # the last one answers wrong methods
     app.include_router(health.router)
     app.router.routes.extend(SidecarRoutes(use_cases.sidecar_api, use_cases.metrics).routes())
-    app.add_middleware(Admitted, kind_of_ours=use_cases.authoriser.kind_of_ours)
-    app.add_middleware(Counted, metrics=use_cases.metrics)
+    app.add_middleware(AdmissionMiddleware, find_own_kind=use_cases.authoriser.find_own_kind)
+    app.add_middleware(RequestCounter, metrics=use_cases.metrics)
     return app

@@ -7,12 +7,12 @@ from starlette.responses import JSONResponse, Response
 from rescind.core import token_format
 from rescind.errors import RescindError
 from rescind_authority.errors import (
-    ActiveRevocationError,
     BeyondParentError,
     CommitUnknownError,
     FieldError,
     InvalidRequestError,
     OverloadedError,
+    StandingRevocationError,
     StoreUnavailableError,
     TooManyChangesError,
 )
@@ -64,7 +64,7 @@ def _refusal(error: RescindError) -> tuple[str, RescindError, int]:
             return error.code, error, error.status
         case IntrospectionNotAllowedError():
             return "insufficient_scope", error, 403
-        case GrantNotAllowedError() | NotTheClientsTokenError() | ActiveRevocationError():
+        case GrantNotAllowedError() | NotTheClientsTokenError() | StandingRevocationError():
             return "unauthorized_client", error, 400
         case InvalidRequestError() | BeyondParentError() | BeyondRegistrationError():
             return _code_of(error.problems), error, 400

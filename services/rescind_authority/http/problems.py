@@ -80,7 +80,7 @@ _KINDS: tuple[tuple[type[RescindError], _Kind], ...] = (
         _Kind("beyond-parent", HTTPStatus.FORBIDDEN, "Request beyond the parent token"),
     ),
     (
-        errors.ActiveRevocationError,
+        errors.StandingRevocationError,
         _Kind("held", HTTPStatus.CONFLICT, "Conflict with a revocation in force"),
     ),
     (errors.FinalError, _Kind("final", HTTPStatus.CONFLICT, "Final revocation")),

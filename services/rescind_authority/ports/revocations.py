@@ -141,7 +141,7 @@ class Revocations(Protocol):
         """List revocations, newest first."""
         ...
 
-    async def active_revocations(
+    async def standing_revocations(
         self, handles: Collection[Handle], *, before_seq: int | None, limit: int
     ) -> tuple[StoredRevocation, ...]:
         """List the revocations that a lift could end, newest first.

@@ -40,8 +40,8 @@ class IssueTimes:
 class Retired:
     """A rotated secret: its end, and whether its use after that revokes the token.
 
-    `possession_hash` is the SHA-256 of `tokens.possession`, by which its holder is recognised. It
-    is None for a secret from before the hash was stored, whose holder cannot be recognised.
+    `possession_hash` is the SHA-256 of `token_format.possession`, which identifies its holder. None
+    means a secret from before the hash was stored, whose holder cannot be identified.
     """
 
     at_us: int

@@ -24,11 +24,11 @@ class PostgresRevocations:
         found = await self._postgres.rows("list_revocations", before_seq, limit)
         return tuple(revocation_of(row) for row in found)
 
-    async def active_revocations(
+    async def standing_revocations(
         self, handles: Collection[Handle], *, before_seq: int | None, limit: int
     ) -> tuple[StoredRevocation, ...]:
         handle_list = list(handles) or None
-        found = await self._postgres.rows("active_revocations", before_seq, limit, handle_list)
+        found = await self._postgres.rows("standing_revocations", before_seq, limit, handle_list)
         return tuple(revocation_of(row) for row in found)
 
     async def scheduled_lifts(self, *, limit: int) -> tuple[ScheduledLift, ...]:

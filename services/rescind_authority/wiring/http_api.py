@@ -175,7 +175,7 @@ class HttpApi:
             self._core.ledger,
             mint=self._generator,
             limits=limits,
-            made_room=partial(self._core.ends.expect, 0),
+            on_sessions_ended=partial(self._core.ends.expect, 0),
         )
 
     @cached_property

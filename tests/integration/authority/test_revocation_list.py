@@ -46,7 +46,7 @@ def years(shared_system: System) -> System:
 async def test_a_page_of_standing_revocations_reads_only_its_index_range(
     years: System, before_seq: int | None
 ) -> None:
-    plan = await plan_of(years, "active_revocations", before_seq, 51, None)
+    plan = await plan_of(years, "standing_revocations", before_seq, 51, None)
     assert plan.count("revocations_standing_seq") == 2
     assert "Seq Scan" not in plan
     assert all(int(rows) <= 1 for rows in re.findall(r"Rows Removed by Filter: (\d+)", plan))
@@ -64,7 +64,7 @@ async def test_a_page_of_all_revocations_reads_only_its_index_range(
 async def test_a_search_by_handle_reads_only_standing_revocations(
     years: System,
 ) -> None:
-    plan = await plan_of(years, "active_revocations", None, 51, ["subject:agent:70000"])
+    plan = await plan_of(years, "standing_revocations", None, 51, ["subject:agent:70000"])
     assert "actual rows=1 " in plan.replace("actual rows=1.00", "actual rows=1")
     assert "Rows Removed by Filter: 9999" in plan
     assert "Seq Scan" not in plan

@@ -149,7 +149,9 @@ async def test_a_grant_that_is_unknown_or_not_registered_is_refused(shared: Runn
     assert answer.json()["error"] == "unauthorized_client"
 
 
-async def test_a_suspended_or_killed_client_is_refused_until_it_is_lifted(shared: Running) -> None:
+async def test_a_suspended_client_is_refused_until_the_lift_and_a_killed_one_for_good(
+    shared: Running,
+) -> None:
     client = await oauth.add(shared)
     held = await shared.revoke(f"token:{client.facts['credential']}", effect="suspend")
     refused = await client.post("/oauth/token", grant_type=oauth.CLIENT_CREDENTIALS)

@@ -311,7 +311,7 @@ def test_a_token_that_is_first_seen_by_its_hold_is_looked_up_once(
         thread.start()
         wait_until(lambda: link.resolved + sidecar.tally.looks_from_memory > asked)
         sidecar.push(link.revoke("subject:agent:z"))  # a look passes by
-        wait_until(lambda: all(each.check_skipped for each in tuple(verifier._holds._registered)))
+        wait_until(lambda: all(each.check_deferred for each in tuple(verifier._holds._registered)))
         hanging, link.resolving = link.resolving, None
         assert hanging is not None
         sidecar.do(hanging.set)

@@ -1,4 +1,4 @@
-"""Limits on the work and the memory that clients get before they authenticate."""
+"""Limit how many requests are processed at a time, and how much memory their bodies take."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -15,7 +15,7 @@ _MAX_WAIT_S = 10.0
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
-class TooLargeBodyError(RescindError):
+class BodyTooLargeError(RescindError):
     """Raised for a body above the size limit of its sender."""
 
     def __init__(self, limit_bytes: int) -> None:
@@ -39,9 +39,9 @@ class GateTurn:
 class Gate:
     """Admit a few requests at a time, and a few in each iteration of the event loop.
 
-    Waiting requests are admitted by peer, round-robin. So an administrator's request, which needs
-    no turn, shares the event loop with a few of them. A peer that sends many requests does not make
-    the other peers wait for all of them.
+    A request with a token of this installation needs no turn, and shares the event loop with a few
+    that do. Turns are given to peers round-robin: a peer that sends many requests does not make the
+    other peers wait for all of them.
     """
 
     def __init__(self, most: int) -> None:
@@ -72,7 +72,7 @@ class Gate:
         except (asyncio.CancelledError, TimeoutError) as error:
             # A cancelled future stays in its queue and is skipped there.
             if not admitted.cancel() and not admitted.cancelled():
-                self._leave()  # its turn came while it gave up
+                self._leave()  # the turn was granted while this request gave up: pass it on
             if isinstance(error, TimeoutError):
                 raise OverloadedError("requests") from None
             raise
@@ -102,7 +102,7 @@ class Body:
     async def read(self, receive: Receive, *, limit_bytes: int) -> bool:
         """Read the whole body; return False if the client disconnected.
 
-        Raises TooLargeBodyError, or OverloadedError if other bodies needed the memory.
+        Raises BodyTooLargeError, or OverloadedError if other bodies needed the memory.
         """
         try:
             async with asyncio.timeout(None) as self._deadline:
@@ -114,7 +114,7 @@ class Body:
                     chunk: bytes = message.get("body", b"")
                     more = message.get("more_body", False)
                     if len(self.content) + len(chunk) > limit_bytes:
-                        raise TooLargeBodyError(limit_bytes)
+                        raise BodyTooLargeError(limit_bytes)
                     self.content += chunk
                     self._bodies.add_bytes(self, len(chunk))
         except TimeoutError:
@@ -132,8 +132,8 @@ class Body:
 class Bodies:
     """Bodies in memory, with a limit on their total size.
 
-    Above the limit, the incomplete body that began first is dropped: a slow sender displaces no
-    fast one.
+    Above the limit, the body that has been incomplete for the longest time is aborted, so that slow
+    senders do not use up the memory.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -144,7 +144,7 @@ class Bodies:
 
     @contextmanager
     def body(self) -> Generator[Body]:
-        """Hold a body for the block."""
+        """Count the memory of a body during the block."""
         body = Body(self)
         self._held[body] = 0
         self._incomplete[body] = None
@@ -155,15 +155,15 @@ class Bodies:
             self._release(body)
 
     def add_bytes(self, body: Body, size: int) -> None:
-        """Count more bytes of a body. Above the limit, cut incomplete bodies, perhaps this one."""
+        """Count more bytes of a body. Above the limit, abort the oldest incomplete bodies."""
         if body not in self._held:
-            return  # the body is cut already
+            return  # the body is aborted already
         self._held[body] += size
         self.bytes += size
         while self.bytes > self._most and self._incomplete:
-            slowest, _ = self._incomplete.popitem(last=False)
-            slowest.abort()
-            self._release(slowest)
+            oldest, _ = self._incomplete.popitem(last=False)
+            oldest.abort()
+            self._release(oldest)
 
     def complete(self, body: Body) -> None:
         """Mark a body as complete."""

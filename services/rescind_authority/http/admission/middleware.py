@@ -10,7 +10,7 @@ from rescind.wire import bearer, nats_subjects
 from rescind_authority.errors import InvalidRequestError, OverloadedError
 from rescind_authority.http import oauth_errors, problems
 from rescind_authority.http.admission import json_texts
-from rescind_authority.http.admission.gate import Bodies, Gate, TooLargeBodyError
+from rescind_authority.http.admission.gate import Bodies, BodyTooLargeError, Gate
 from rescind_authority.http.admission.json_texts import UnreadableBodyError
 from rescind_authority.http.dependencies import mark_authenticated, owner_of
 from rescind_authority.ports.metrics import Metrics
@@ -36,7 +36,7 @@ _OTHER = "other"
 _NOT_FOUND = "none"
 
 
-class Counted:
+class RequestCounter:
     """Count requests by method, route and status.
 
     Names that callers make up are not used as labels.
@@ -61,7 +61,7 @@ class Counted:
         await self._app(scope, receive, count_response)
 
 
-class Admitted:
+class AdmissionMiddleware:
     """Read each body before it is parsed, and admit requests.
 
     A request with a token of this installation, or on an authenticated connection, may have a body
@@ -69,10 +69,10 @@ class Admitted:
     that no revocation waits for all of them.
     """
 
-    def __init__(self, app: ASGIApp, *, kind_of_ours: Callable[[str | None], Kind | None]) -> None:
-        """Store the arguments; `kind_of_ours` returns the kind of a token of this installation."""
+    def __init__(self, app: ASGIApp, *, find_own_kind: Callable[[str | None], Kind | None]) -> None:
+        """Store the arguments; `find_own_kind` returns the kind of a token of this installation."""
         self._app = app
-        self._kind_of_ours = kind_of_ours
+        self._find_own_kind = find_own_kind
         self._proven, self._unproven = Bodies(_PROVEN_BYTES), Bodies(_UNPROVEN_BYTES)
         self._gate = Gate(_UNPROVEN_AT_ONCE)
         self._health = {path: Gate(_HEALTH_AT_ONCE) for path in _HEALTH}
@@ -82,7 +82,7 @@ class Admitted:
             await self._app(scope, receive, send)
             return
         token = _find_token(scope)
-        kind = self._kind_of_ours(token)
+        kind = self._find_own_kind(token)
         known = kind is not None or owner_of(scope) is not None
         if token is not None and kind is Kind.ADMIN:
             # Before the body is read: it may be large, and its sender slow. A refusal undoes this.
@@ -101,7 +101,7 @@ class Admitted:
                     await self._answer(content, scope, receive, send)
                 else:
                     await self._answer_in_turn(content, scope, receive, send)
-        except TooLargeBodyError as error:
+        except BodyTooLargeError as error:
             await problems.too_large(error.limit_bytes, path=scope["path"])(scope, receive, send)
         except OverloadedError as error:
             await problems.response_at(scope["path"], error)(scope, receive, send)

@@ -167,7 +167,7 @@ async def page(
     handles = query.parsed_handles()
     # One more than requested shows whether there is a next page.
     found = (
-        await use_cases.inspector.active_revocations(
+        await use_cases.inspector.standing_revocations(
             handles, before_seq=query.cursor, limit=query.limit + 1
         )
         if query.standing

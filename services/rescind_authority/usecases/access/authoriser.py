@@ -117,7 +117,7 @@ class Authoriser:
         self._prefix = prefix
         self._refused: OrderedDict[bytes, None] = OrderedDict()
 
-    def kind_of_ours(self, bearer: str | None) -> Kind | None:
+    def find_own_kind(self, bearer: str | None) -> Kind | None:
         """Return the kind of a bearer token that was made here, or None for any other.
 
         A token whose latest call was refused also returns None. The check costs microseconds and no

@@ -1,7 +1,7 @@
 """Announce each commit to every listener.
 
-Nothing depends on the announcement. A crash before it loses nothing, because the head moved. The
-next heartbeat reply of every sidecar contains the events (design 4).
+If the authority crashes before the announcement, nothing is lost: the next heartbeat reply to each
+sidecar contains the events that it lacks (design 4).
 """
 
 from rescind.wire.events import Batch
@@ -10,7 +10,7 @@ from rescind_authority.usecases.ledger.recent_events import RecentEvents
 
 
 class Publisher:
-    """Announce committed events to the sidecars, and keep them in memory for callers."""
+    """Announce committed events to the sidecars, and append them to the recent events in memory."""
 
     def __init__(self, *, announcer: EventAnnouncer, recent: RecentEvents) -> None:
         self._announcer = announcer

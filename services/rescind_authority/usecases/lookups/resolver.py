@@ -86,7 +86,7 @@ class Resolver:
         """
         snapshot, record = found.snapshot, found.record
         if found.token is not None and presented is not None:
-            # A sidecar's time that lies in the future is not trusted.
+            # A sidecar's clock may be ahead: use the earlier of the two times.
             at_us = min(presented.at_us, snapshot.at_us)
             self._watch(found.token, replace(presented, at_us=at_us))
         if record is None:
@@ -164,7 +164,7 @@ def removed_of(state: TokenState) -> tuple[str, ...]:
 def restrictions_of(state: TokenState) -> tuple[Restriction, ...]:
     """Return the restrictions of a token's record: its early end, then revocations.
 
-    The end is a position, like a revocation: no clock, whatever its setting, revives the token.
+    The end takes effect at its seq. So a clock that is set back does not revive the token.
     """
     ended = state.token.ended
     return (

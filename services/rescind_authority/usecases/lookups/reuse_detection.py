@@ -6,7 +6,7 @@ section 4.14.2, specify for refresh tokens. That is final, so it needs a proof t
 presented, and that this was after its end:
 
 * The SHA-256 of a token is not a secret: it names keys in Redis, is in every look-up, and in the
-  table. The proof is `tokens.possession`, of which the table has only the SHA-256.
+  table. The proof is `token_format.possession`, of which the table has only the SHA-256.
 * A look-up that was recorded before the rotation contains the position that was applied then, which
   is below that of the event that ended the secret. A look-up from within the leeway contains its
   time.

@@ -180,14 +180,14 @@ class Inspector:
         """List revocations, newest first."""
         return await self._revocations.page(before_seq=before_seq, limit=limit)
 
-    async def active_revocations(
+    async def standing_revocations(
         self, handles: Sequence[Handle], *, before_seq: int | None, limit: int
     ) -> tuple[StoredRevocation, ...]:
         """List the revocations that apply until a lift, newest first.
 
         With `handles`, only those that name one of them are listed.
         """
-        return await self._revocations.active_revocations(
+        return await self._revocations.standing_revocations(
             handles, before_seq=before_seq, limit=limit
         )
 

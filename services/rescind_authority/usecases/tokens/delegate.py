@@ -94,7 +94,7 @@ class Delegator:
         child through a handle that it inherited.
 
         Raises InvalidRequestError, UnauthenticatedError, EndedRequesterError, BeyondParentError,
-        ActiveRevocationError, KeyReusedError, or the store's errors.
+        StandingRevocationError, KeyReusedError, or the store's errors.
         """
         child_grant = _validate(command)
         new_secret = self._mint.generate(child_grant.kind)

@@ -81,7 +81,7 @@ _NO_LIMITS = SessionLimits()
 class Issuer:
     """Issue tokens that have no parent.
 
-    `made_room` is called after the end of a session was set, because the event of that end is due.
+    `on_sessions_ended` is called after the end of a session was set: the event of that end is due.
     """
 
     def __init__(
@@ -90,12 +90,12 @@ class Issuer:
         *,
         mint: TokenGenerator,
         limits: SessionLimits = _NO_LIMITS,
-        made_room: Callable[[], None] = lambda: None,
+        on_sessions_ended: Callable[[], None] = lambda: None,
     ) -> None:
         self._transactions = transactions
         self._mint = mint
         self._limits = limits
-        self._made_room = made_room
+        self._on_sessions_ended = on_sessions_ended
 
     async def issue(
         self,
@@ -109,7 +109,7 @@ class Issuer:
 
         `then` continues the transaction after the token was stored.
 
-        Raises InvalidRequestError, ForbiddenError, UnauthenticatedError, ActiveRevocationError,
+        Raises InvalidRequestError, ForbiddenError, UnauthenticatedError, StandingRevocationError,
         KeyReusedError, or the store's errors.
         """
         new_secret, token, ttl_us = self._prepare(
@@ -131,8 +131,8 @@ class Issuer:
     ) -> Minted | Repeated:
         """Issue the requested token to an OAuth client, unless its credential has ended.
 
-        Raises InvalidRequestError, UnauthenticatedError, ActiveRevocationError, KeyReusedError, or
-        the store's errors.
+        Raises InvalidRequestError, UnauthenticatedError, StandingRevocationError, KeyReusedError,
+        or the store's errors.
         """
         new_secret, token, ttl_us = self._prepare(
             command,
@@ -184,7 +184,7 @@ class Issuer:
 
         outcome = await store_once(self._transactions, idempotency, store)
         if ended:
-            self._made_room()
+            self._on_sessions_ended()
         return outcome
 
     async def make_admin(self, command: IssueCommand, *, actor: str) -> Minted:

@@ -12,7 +12,7 @@ from rescind.core.handles import Handle
 from rescind.core.revocation import Effect
 from rescind.core.secret import Secret
 from rescind.core.token_format import Kind
-from rescind_authority.errors import ActiveRevocationError, KeyReusedError
+from rescind_authority.errors import KeyReusedError, StandingRevocationError
 from rescind_authority.ports.clock import Clock
 from rescind_authority.ports.keys import EdgeKeys, Entropy
 from rescind_authority.ports.ledger import IdempotentRequest, LedgerTransaction, Transactions
@@ -108,7 +108,7 @@ async def store_once(
 
 
 def require_no_revocation(issuance: IssuanceSnapshot, handles: Sequence[Handle]) -> frozenset[str]:
-    """Raise ActiveRevocationError if a restriction would deny the new token.
+    """Raise StandingRevocationError if a restriction would deny the new token.
 
     `handles` are those of the token. A `revoke` in the issuance snapshot does not hit tokens that
     are issued after it. A `narrow` also applies to the new token, which may live: the scope
@@ -117,5 +117,5 @@ def require_no_revocation(issuance: IssuanceSnapshot, handles: Sequence[Handle])
     found = hitting(issuance.candidates, handles=handles, issued_seq=issuance.snapshot.as_of)
     for event in found:
         if event.revocation.effect != Effect.NARROW:
-            raise ActiveRevocationError(event.revocation)
+            raise StandingRevocationError(event.revocation)
     return frozenset(scope for event in found for scope in event.revocation.scopes)

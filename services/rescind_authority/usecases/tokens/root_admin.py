@@ -1,4 +1,4 @@
-"""Admin tokens without an authorising token: the first, and another if the last is lost."""
+"""Issue an admin token that no token authorises: the first, or another if all others are lost."""
 
 from rescind.core.token_format import Kind
 from rescind.core.well_known_scopes import AUDIENCE

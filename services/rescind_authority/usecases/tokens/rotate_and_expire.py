@@ -18,7 +18,7 @@ from rescind.core.revocation import Effect, Revocation
 from rescind.core.secret import Secret
 from rescind.core.token_format import Kind
 from rescind.errors import RescindError
-from rescind_authority.errors import ActiveRevocationError, NotFoundError, SelfServiceError
+from rescind_authority.errors import NotFoundError, SelfServiceError, StandingRevocationError
 from rescind_authority.ports.ledger import (
     Change,
     CommittedEvent,
@@ -98,7 +98,7 @@ class TokenChanger:
         The actor then has the new secret, so it must hold the token's permissions over
         rescind itself.
 
-        Raises NotFoundError, ActiveRevocationError, InvalidRequestError, ForbiddenError,
+        Raises NotFoundError, StandingRevocationError, InvalidRequestError, ForbiddenError,
         UnauthenticatedError, TokenMovedError, or the sequencer's errors.
         """
         _validate_reason(command, Kind.AGENT)  # invalid fields are reported first
@@ -108,7 +108,7 @@ class TokenChanger:
         require_held(actor, permissions, "rotating")
         for event in restricting_events(state):
             if event.revocation.effect != Effect.NARROW:
-                raise ActiveRevocationError(event.revocation)
+                raise StandingRevocationError(event.revocation)
 
         def require(snapshot: Snapshot) -> None:
             require_held(refreshed(actor, snapshot), permissions, "rotating")

@@ -78,7 +78,7 @@ def add(
     """Add a client, and print its secret once.
 
     NAME is the client id. Its tokens have the subject client:NAME and the handle client:NAME:
-    `rescind revoke client:NAME` ends them, and `rescind kill client:NAME` also prevents new ones.
+    `rescind revoke client:NAME` ends them. `rescind suspend client:NAME` also prevents new ones.
     """
     registration: ClientRegistration = {
         "grants": [_GRANTS[each] for each in grants],

@@ -33,8 +33,7 @@ def kill(
     """Revoke all tokens of a subject, and prevent new ones.
 
     SUBJECT is, for example, agent:x. Tokens delegated from its tokens are revoked too. The command
-    writes two events under one id: the revocation is final, and `rescind lift ID` ends the
-    suspension.
+    writes two events under one id. The revoke is final; `rescind lift ID` ends the suspension.
     """
     confirm_and_send(
         target,

@@ -5,7 +5,8 @@ The rules of this file:
 * Register first, then check: a change between the two is then reported, not lost.
 * Suppress only the hold's own cancellation, as `asyncio.timeout` does. Never replace an exception
   of the body.
-* Another thread ends a hold, once. After the block, that has no effect.
+* `end` may be called from any thread, and more than once. The first reason counts. After the block,
+  `end` has no effect on the work.
 """
 
 import asyncio
@@ -67,7 +68,8 @@ class ThreadHold:
         neither block nor raise, and it may be called more than once. Use it to wake a thread that
         waits for something else than `revoked`, such as a socket.
         """
-        # Write before the read; `end` does it in the other order. So at least one of them calls.
+        # This writes `_action`, then reads `revoked`. `end` writes `revoked`, then reads `_action`.
+        # So at least one of the two calls the action.
         self._action = action
         if self.revoked.is_set():
             action()
@@ -92,7 +94,7 @@ class Hold:
         self.request = request
         self.reason: Reason | None = None
         self.thread: int | None = None
-        self.check_skipped = False
+        self.check_deferred = False
         self.allowed: Allowed | None = None
         self.table_until_ns: int | None = None
         self._supervisor = supervisor
@@ -113,9 +115,9 @@ class Hold:
 
         A second check at the same time could fail on its own and end the work.
         """
-        # Write before the read. `_activate` writes `_end_work`, then reads `check_skipped`. So at
+        # Write before the read. `_activate` writes `_end_work`, then reads `check_deferred`. So at
         # least one of the two sees the other's write.
-        self.check_skipped = True
+        self.check_deferred = True
         return self._end_work is None
 
     # In an event loop --------------------------------------------------------------------------

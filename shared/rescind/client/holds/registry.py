@@ -59,7 +59,7 @@ class HoldRegistry:
     def schedule(self, hold: Hold) -> None:
         """Check again when the lease or the token ends, or now if a check was deferred."""
         due_ns = confirm(hold, self._connection().ends_ns(hold.request.token))
-        if self.check_by(due_ns) or hold.check_skipped:
+        if self.check_by(due_ns) or hold.check_deferred:
             self._wake_monitor()
 
     def remove(self, hold: Hold) -> None:

@@ -9,11 +9,11 @@ import pytest
 from rescind.core.token_format import Kind
 from rescind_authority.errors import OverloadedError
 from rescind_authority.http.admission import gate, middleware
-from rescind_authority.http.admission.gate import Bodies, Gate, TooLargeBodyError
+from rescind_authority.http.admission.gate import Bodies, BodyTooLargeError, Gate
 from rescind_authority.http.admission.middleware import (
     MAX_BODY_BYTES,
     UNPROVEN_BODY_BYTES,
-    Admitted,
+    AdmissionMiddleware,
 )
 from rescind_runtime.net.connection_limits import SCOPE_KEY
 
@@ -131,14 +131,14 @@ async def test_when_bodies_exceed_the_bound_the_one_that_has_been_arriving_longe
 async def refused(read: Callable[[Sender], Any], sender: Sender) -> str:
     try:
         return str(await read(sender))
-    except (OverloadedError, TooLargeBodyError) as error:
+    except (OverloadedError, BodyTooLargeError) as error:
         return type(error).__name__
 
 
 async def test_a_body_over_its_limit_is_not_kept_and_a_disconnected_client_leaves_none() -> None:
     bodies = Bodies(100)
     for chunks, outcome in (
-        ([bytes(50), bytes(50)], "TooLargeBodyError"),
+        ([bytes(50), bytes(50)], "BodyTooLargeError"),
         ([bytes(50), None], "False"),
         ([bytes(50), b""], "True"),
     ):
@@ -164,7 +164,7 @@ class Application:
         self.free = asyncio.Event()
         self.working = 0
         kinds: dict[str | None, Kind] = {OURS: Kind.AGENT, ADMIN: Kind.ADMIN}
-        self.app = Admitted(self, kind_of_ours=kinds.get)
+        self.app = AdmissionMiddleware(self, find_own_kind=kinds.get)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.working += 1

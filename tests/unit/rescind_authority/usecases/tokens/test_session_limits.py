@@ -47,7 +47,9 @@ class World(TimedEnds):
         mint = TokenGenerator(
             clock=self.clock, entropy=self.entropy, edge_keys=Edge(), prefix="rsc"
         )
-        return Issuer(self.postgres, mint=mint, limits=limits, made_room=lambda: timer.expect(0))
+        return Issuer(
+            self.postgres, mint=mint, limits=limits, on_sessions_ended=lambda: timer.expect(0)
+        )
 
     async def log_in(self, issuer: Issuer, subject: str = "user:42", **facts: Any) -> str:
         wish = IssueCommand(**(WISH | {"subject": subject} | facts))
