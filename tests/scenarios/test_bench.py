@@ -43,7 +43,7 @@ def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     [
         ("enforced", "fleet"),
         ("check", "events", "sight", "http"),
-        ("introspect", "grpc", "proxy"),
+        ("introspect", "grpc", "proxy", "flood"),
         ("apply", "commit", "leases"),
     ],
 )
