@@ -11,7 +11,7 @@ from tests.support import typed_answers
 
 from rescind import Allowed, Denied, Reason, Verifier
 from rescind.client import Admin, AsyncAdmin, Bearer, settings
-from rescind.client.admin import RevocationItem
+from rescind.client.admin import ClientDetails, RevocationItem
 from rescind.client.admin.responses.revocations import RevocationDetails, RevocationPreview
 from rescind.client.admin.responses.token_changes import TokenChange
 from rescind.client.admin.responses.tokens import TokenProperties
@@ -147,6 +147,12 @@ def test_every_answer_to_an_administrator_has_its_declared_type(admin: Admin) ->
     typed("term", admin.term())
     typed("set_term", admin.set_term(admin.term()["target_term_ms"]))
     typed("health", admin.health())
+    added = admin.add_client("typed", introspect=True)
+    typed("add_client", added.facts, ClientDetails)
+    typed("rotate_client", admin.rotate_client("typed", overlap=5).facts, ClientDetails)
+    typed("client", admin.client("typed"))
+    first("clients", admin.clients())
+    assert len(typed("remove_client", admin.remove_client("typed"))["revocations"]) == 2
     instances = typed("fleet", admin.fleet(ended=True))["instances"]
     typed("evict", admin.evict(instances[0]["instance"], reason="its process enrols again"))
     assert answers.missed() == set()
