@@ -1,9 +1,10 @@
-"""A flood of forged tokens at `/verify` and `/introspect`, at a fixed rate.
+"""A flood of forged tokens at one endpoint, at a fixed rate.
 
     python -m rescind_lab.bench.processes.token_flood URL PER_S
 
-Each request has a token of its own, of a valid form and with the tag of a key that was made up. The
-requests are evenly spread over the connections. An answer is read and ignored.
+Each request has a token of its own, of a valid form and with the tag of a key that was made up: as
+a bearer token for `/verify`, else as the secret of a client and in the form. The requests are
+evenly spread over the connections. An answer is read and ignored.
 """
 
 import asyncio
@@ -28,18 +29,12 @@ def _forge() -> str:
     return token_format.mint(kind=Kind.AGENT, random=random, edge_key=key).reveal()
 
 
-def _build_requests(url: str) -> list[bytes]:
-    requests: list[bytes] = []
-    for place in range(_TOKENS):
-        token = _forge()
-        basic = base64.b64encode(f"flood:{_forge()}".encode()).decode()
-        call = (
-            HttpCall(f"{url}/verify", f"Bearer {token}")
-            if place % 2
-            else HttpCall(f"{url}/introspect", f"Basic {basic}", f"token={token}")
-        )
-        requests.append(call.encode())
-    return requests
+def _build_request(url: str) -> bytes:
+    token = _forge()
+    if url.endswith("/verify"):
+        return HttpCall(url, f"Bearer {token}").encode()
+    basic = base64.b64encode(f"flood:{_forge()}".encode()).decode()
+    return HttpCall(url, f"Basic {basic}", f"token={token}").encode()
 
 
 async def _flood(requests: list[bytes], url: str, *, per_s: float, offset: int) -> None:
@@ -64,7 +59,7 @@ async def _flood(requests: list[bytes], url: str, *, per_s: float, offset: int) 
 
 async def _main(stop: Stop) -> None:
     url, per_s = sys.argv[1], float(sys.argv[2])
-    requests = _build_requests(url)
+    requests = [_build_request(url) for _ in range(_TOKENS)]
     async with asyncio.TaskGroup() as tasks:
         floods = [
             tasks.create_task(

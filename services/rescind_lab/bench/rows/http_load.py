@@ -18,11 +18,12 @@ from rescind_runtime import clock
 from rescind_runtime.data_dir import write_private
 
 CONNECTIONS = 32
+BODY_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+"""The length of a body, in the head of a response."""
 
 _RATE = re.compile(rb"Requests/sec:\s+([0-9.]+)")
 _REFUSED = re.compile(rb"Non-2xx or 3xx responses: (\d+)")
 _FORM = "application/x-www-form-urlencoded"
-_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ async def _measure_with_loader(call: HttpCall, *, seconds: int) -> float:
             head = await reader.readuntil(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 200"):
                 raise LabError(f"the measurement is invalid: {head[:30]!r}")
-            length = _LENGTH.search(head)
+            length = BODY_LENGTH.search(head)
             if length is not None:
                 await reader.readexactly(int(length[1]))
             answered += 1
