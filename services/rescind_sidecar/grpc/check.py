@@ -14,7 +14,7 @@ from rescind.wire.bearer import Refusal
 from rescind_runtime import clock
 from rescind_runtime.log_throttle import LogThrottle
 from rescind_sidecar.data_plane import requirements
-from rescind_sidecar.data_plane.forward_auth import AuthRequest, Decision, ForwardAuth, Permit
+from rescind_sidecar.data_plane.forward_auth import Decision, ForwardAuth, Permit
 from rescind_sidecar.data_plane.record_headers import HeaderCache
 from rescind_sidecar.data_plane.requirements import Requirements, RequirementsError
 from rescind_sidecar.grpc import ext_authz
@@ -46,9 +46,7 @@ class CheckService:
             return _UNREADABLE
         try:
             decision = self._forward_auth.decide(
-                AuthRequest(
-                    bearer.find(call.headers), _read_requirements(call.extensions), call.address
-                )
+                bearer.find(call.headers), _read_requirements(call.extensions), call.address
             )
         except RequirementsError as error:
             return self._refuse_route(error)

@@ -22,7 +22,6 @@ from rescind.wire import bearer
 from rescind.wire.bearer import Refusal
 from rescind_sidecar.data_plane import record_headers, requirements
 from rescind_sidecar.data_plane.forward_auth import (
-    AuthRequest,
     ForwardAuth,
     PendingDecision,
     Permit,
@@ -62,7 +61,7 @@ class VerifyEndpoint:
                     _require_own_query(request)
             token = bearer.find(request.headers)
             address = self._find_address(request) if self._address_header else None
-            decision = self._forward_auth.decide(AuthRequest(token, stated, address))
+            decision = self._forward_auth.decide(token, stated, address)
         except RequirementsError as error:
             return problem(400, "invalid-query", "The query cannot be used", str(error))
         if isinstance(decision, Permit):  # the usual case first

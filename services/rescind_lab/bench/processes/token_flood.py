@@ -20,7 +20,7 @@ from rescind_runtime import ready_line, supervise
 from rescind_runtime.supervise import Stop
 
 _CONNECTIONS = 16
-_STEP_S = 0.01
+_STEP_S = 0.002
 _TOKENS = 4_096
 
 
