@@ -25,7 +25,6 @@ from rescind_runtime.oauth.forms import (
     BearerToken,
     ClientAssertion,
     ClientSecret,
-    Form,
     InvalidFormError,
 )
 from rescind_sidecar.http.messages import HttpRequest, HttpResponse, allowing, document, lines
@@ -33,6 +32,7 @@ from rescind_sidecar.http.messages import HttpRequest, HttpResponse, allowing, d
 PATH = "/introspect"
 
 _PARAMETERS = frozenset({"token", "token_type_hint", "client_id", "client_secret", "address"})
+_MAX_PARAMETERS = 20
 _REQUIRED = frozenset({INTROSPECT})
 _BASIC = 'Basic realm="rescind"'
 _BAD_BEARER = 'Bearer realm="rescind", error="invalid_token"'
@@ -115,9 +115,7 @@ class IntrospectionEndpoint:
 
 
 def _read_form(request: HttpRequest) -> Mapping[str, str]:
-    if request.query:
-        raise InvalidFormError("Send the parameters in the body: a query is logged on its way.")
-    form: Form = forms.read_form(request.headers, request.body)
+    form = forms.read_form(request.headers, request.body, query=request.query, most=_MAX_PARAMETERS)
     forms.require_known(form, _PARAMETERS)
     return forms.single_values(form)
 

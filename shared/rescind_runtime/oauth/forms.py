@@ -52,14 +52,21 @@ class BearerToken:
 Credentials = ClientSecret | ClientAssertion | BearerToken
 
 
-def read_form(headers: Headers, body: bytes) -> Form:
-    """Read the form in a body. Raises InvalidFormError."""
+def read_form(
+    headers: Headers, body: bytes, *, query: str | bytes, most: int = _MAX_PARAMETERS
+) -> Form:
+    """Read the form in a body, of at most `most` parameters. Raises InvalidFormError.
+
+    A request with a query is refused.
+    """
+    if query:
+        raise InvalidFormError("Send the parameters in the body: a query is logged on its way.")
     types = [value for name, value in headers if name.lower() == b"content-type"]
     media_type = types[0].partition(b";")[0].strip().lower() if types else b""
     if media_type != MEDIA_TYPE.encode() or len(types) != 1:
         raise InvalidFormError(f"Send a form: Content-Type: {MEDIA_TYPE}.")
     try:
-        pairs = parse_qsl(body.decode("ascii"), errors="strict", max_num_fields=_MAX_PARAMETERS)
+        pairs = parse_qsl(body.decode("ascii"), errors="strict", max_num_fields=most)
     except ValueError:
         raise InvalidFormError("The body is not a form of percent-encoded UTF-8 text.") from None
     form: dict[str, list[str]] = {}

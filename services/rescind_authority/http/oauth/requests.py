@@ -45,13 +45,9 @@ class OAuthRequest:
 
 async def oauth_request(request: Request) -> OAuthRequest:
     """Read the form of a request. Raises OAuthError."""
-    if request.url.query:
-        raise OAuthError(
-            "invalid_request", "Send the parameters in the body: a query is logged on its way."
-        )
     headers: list[tuple[bytes, bytes]] = request.scope["headers"]
     try:
-        form = forms.read_form(headers, await request.body())
+        form = forms.read_form(headers, await request.body(), query=request.url.query)
         values = forms.single_values(form, repeatable=_REPEATABLE)
         return OAuthRequest(form, values, forms.read_credentials(headers, values))
     except InvalidFormError as error:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from rescind.core.record import Record
 from rescind.core.well_known_scopes import CLIENT
 from rescind_authority.errors import UnauthenticatedError
-from rescind_authority.ports.clients import Clients
+from rescind_authority.ports.clients import Clients, StoredClient
 from rescind_authority.ports.tokens import TokenRecords
 from rescind_authority.usecases.access.authoriser import Authoriser, actor_name, find_denial
 from rescind_authority.usecases.lookups.resolver import record_of
@@ -90,7 +90,7 @@ class ClientAuthenticator:
         client_id = credential.subject.removeprefix(SUBJECT)
         if client_id not in credentials.client_ids:
             raise InvalidClientError(actor=bearer.name)
-        client = await self._read(client_id, credential)
+        client = _build_client(await self._clients.read_client(client_id), credential)
         if client.registration.jwks is not None:
             raise InvalidClientError(
                 "this client authenticates by assertions alone.", actor=client.name
@@ -133,20 +133,9 @@ class ClientAuthenticator:
         if find_denial(credential, snapshot.at_us) is not None:
             return None, snapshot.at_us
         try:
-            return await self._read(client_id, credential), snapshot.at_us
+            return _build_client(stored, credential), snapshot.at_us
         except InvalidClientError:
             return None, snapshot.at_us
-
-    async def _read(self, client_id: str, credential: Record) -> AuthenticatedClient:
-        """Return the client of a credential that is accepted."""
-        stored = await self._clients.read_client(client_id)
-        if (
-            stored is None
-            or CLIENT not in credential.scopes
-            or not registration.covers(credential, client_id, stored.registration)
-        ):
-            raise InvalidClientError(actor=actor_name(credential.subject, credential.token_id))
-        return AuthenticatedClient(client_id, credential, registration.decode(stored.registration))
 
     async def _use_assertion(
         self, client: AuthenticatedClient, jwks: str, assertion: str, issuer: str, *, at_us: int
@@ -168,3 +157,16 @@ class ClientAuthenticator:
             client.client_id, accepted.jti, expires_at_us=accepted.expires_at_us
         ):
             raise InvalidClientError("the assertion was used before.", actor=client.name)
+
+
+def _build_client(stored: StoredClient | None, credential: Record) -> AuthenticatedClient:
+    """Return the client of a credential that is accepted. Raises InvalidClientError."""
+    if (
+        stored is None
+        or CLIENT not in credential.scopes
+        or not registration.covers(credential, stored.client_id, stored.registration)
+    ):
+        raise InvalidClientError(actor=actor_name(credential.subject, credential.token_id))
+    return AuthenticatedClient(
+        stored.client_id, credential, registration.decode(stored.registration)
+    )

@@ -49,7 +49,7 @@ class _Found:
 
 
 class PresentedTokens:
-    """Look tokens up by their secrets. A forged token costs no look-up."""
+    """Introspect and revoke tokens by their secrets. A forged token costs no look-up."""
 
     def __init__(
         self,
