@@ -10,20 +10,19 @@ from rescind.core import delegation, handles
 from rescind.core.delegation import ChildGrant, Right
 from rescind.core.handles import Handle
 from rescind.core.record import Record
-from rescind.core.revocation import Effect
 from rescind.core.token_format import Kind
 from rescind.core.verdict import Reason
 from rescind_authority.errors import BeyondParentError, FieldError, UnauthenticatedError
 from rescind_authority.ports.ledger import IdempotentRequest, LedgerTransaction, Transactions
 from rescind_authority.ports.token_grant import TokenGrant
-from rescind_authority.ports.tokens import IssuanceSnapshot, IssueTimes, NewToken, TokenState
+from rescind_authority.ports.tokens import IssuanceSnapshot, IssueTimes, NewToken
 from rescind_authority.usecases.access.authoriser import (
     actor_name,
     find_denial,
     not_accepted,
     require_accepted,
 )
-from rescind_authority.usecases.lookups.resolver import record_of, restricting_events
+from rescind_authority.usecases.lookups.resolver import record_of
 from rescind_authority.usecases.tokens.new_token import (
     Minted,
     NewSecret,
@@ -160,9 +159,7 @@ def _build_child(
     denied = find_denial(parent, at_us)
     if denied is not None:
         raise not_accepted(denied.reason, "parent token")
-    excess = delegation.violations(
-        parent, limits, child_grant, removed=_removed_scopes(issuance.parent), at_us=at_us
-    )
+    excess = delegation.violations(parent, limits, child_grant, removed=parent.removed, at_us=at_us)
     if excess:
         raise BeyondParentError(*(FieldError(each.field, each.detail) for each in excess))
     child_grant = delegation.complete(parent, limits, child_grant)
@@ -225,13 +222,4 @@ def _handles_of(
         session=None,
         labels=child_grant.labels,
         inherited=inherited,
-    )
-
-
-def _removed_scopes(parent: TokenState) -> frozenset[str]:
-    return frozenset(
-        scope
-        for event in restricting_events(parent)
-        if event.revocation.effect == Effect.NARROW
-        for scope in event.revocation.scopes
     )
