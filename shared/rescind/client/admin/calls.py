@@ -141,7 +141,7 @@ def expire(
     """End a token early."""
     body = cast("Document", options) if at is None else {**options, "at": at}
     path = f"/v1/tokens/{quote(token_id, safe='')}/expire"
-    return Call("POST", path, _unchanged, body=body, key=key or new_key())
+    return Call("POST", path, unchanged, body=body, key=key or new_key())
 
 
 def expire_each(
@@ -151,17 +151,17 @@ def expire_each(
     body: dict[str, object] = {"token_ids": list(token_ids), "reason": reason}
     if at is not None:
         body["at"] = at
-    return Call("POST", "/v1/tokens/expire", _unchanged, body=body, key=key or new_key())
+    return Call("POST", "/v1/tokens/expire", unchanged, body=body, key=key or new_key())
 
 
 def token(token_id: str) -> Call[TokenDetails]:
     """Fetch one token."""
-    return Call("GET", f"/v1/tokens/{quote(token_id, safe='')}", _unchanged)
+    return Call("GET", f"/v1/tokens/{quote(token_id, safe='')}", unchanged)
 
 
 def presented(secret: Secret) -> Call[TokenDetails]:
     """Fetch the token with this secret."""
-    return Call("POST", "/v1/tokens/look", _unchanged, body={"token": secret.reveal()})
+    return Call("POST", "/v1/tokens/look", unchanged, body={"token": secret.reveal()})
 
 
 def tokens(filters: TokenFilters, cursor: str | None) -> Call[Page[TokenEntry]]:
@@ -171,13 +171,13 @@ def tokens(filters: TokenFilters, cursor: str | None) -> Call[Page[TokenEntry]]:
 
 def count_tokens(filters: TokenFilters) -> Call[TokenTotal]:
     """Count tokens."""
-    return Call("GET", "/v1/tokens/count", _unchanged, query=cast("Filters", filters))
+    return Call("GET", "/v1/tokens/count", unchanged, query=cast("Filters", filters))
 
 
 def tree(token_id: str, depth: int, children: int) -> Call[TokenTree]:
     """Fetch a part of a delegation tree."""
     query = {"depth": str(depth), "children": str(children)}
-    return Call("GET", f"/v1/tokens/{quote(token_id, safe='')}/tree", _unchanged, query=query)
+    return Call("GET", f"/v1/tokens/{quote(token_id, safe='')}/tree", unchanged, query=query)
 
 
 def children(token_id: str, cursor: str | None) -> Call[Page[TreeNode]]:
@@ -188,7 +188,7 @@ def children(token_id: str, cursor: str | None) -> Call[Page[TreeNode]]:
 def revoke(selector: Sequence[str], command: Command, key: str | None) -> Call[RevocationDetails]:
     """Revoke the tokens that have all of these handles."""
     body = {"selector": list(selector), **command}
-    return Call("POST", "/v1/revocations", _unchanged, body=body, key=key or new_key())
+    return Call("POST", "/v1/revocations", unchanged, body=body, key=key or new_key())
 
 
 def revoke_each(
@@ -196,13 +196,13 @@ def revoke_each(
 ) -> Call[BatchResult]:
     """Send many commands, each with an outcome of its own."""
     body = {"revocations": [cast("Document", item) for item in items], **options}
-    return Call("POST", "/v1/revocations/batch", _unchanged, body=body, key=key or new_key())
+    return Call("POST", "/v1/revocations/batch", unchanged, body=body, key=key or new_key())
 
 
 def revoke_token(secret: Secret, command: Command, key: str | None) -> Call[RevocationDetails]:
     """Revoke the token with this secret."""
     body = {"token": secret.reveal(), **command}
-    return Call("POST", "/v1/revocations", _unchanged, body=body, key=key or new_key())
+    return Call("POST", "/v1/revocations", unchanged, body=body, key=key or new_key())
 
 
 def suspend(selector: Sequence[str], command: Command, key: str | None) -> Call[RevocationDetails]:
@@ -224,18 +224,18 @@ def kill(subject: str, command: Command, key: str | None) -> Call[RevocationDeta
 
 def dry(call: Call[RevocationDetails]) -> Call[RevocationPreview]:
     """Return the call that previews a command: it changes nothing, and needs no key."""
-    return Call(call.method, call.path, _unchanged, body={**(call.body or {}), "dry_run": True})
+    return Call(call.method, call.path, unchanged, body={**(call.body or {}), "dry_run": True})
 
 
 def lift(revocation_id: str, options: RequestOptions, key: str | None) -> Call[RevocationDetails]:
     """End a suspend or a narrow."""
     path = f"/v1/revocations/{quote(revocation_id, safe='')}/lift"
-    return Call("POST", path, _unchanged, body=cast("Document", options), key=key or new_key())
+    return Call("POST", path, unchanged, body=cast("Document", options), key=key or new_key())
 
 
 def sessions() -> Call[SubjectSessions]:
     """List the bearer's sessions."""
-    return Call("GET", "/v1/sessions", _unchanged)
+    return Call("GET", "/v1/sessions", unchanged)
 
 
 def log_out(
@@ -243,12 +243,12 @@ def log_out(
 ) -> Call[LogOutResult]:
     """End sessions of the bearer's subject."""
     body = {"token_id": token_id, "everywhere": everywhere, **options}
-    return Call("POST", "/v1/sessions/logout", _unchanged, body=body, key=key or new_key())
+    return Call("POST", "/v1/sessions/logout", unchanged, body=body, key=key or new_key())
 
 
 def revocation(revocation_id: str) -> Call[RevocationDetails]:
     """Fetch one revocation."""
-    return Call("GET", f"/v1/revocations/{quote(revocation_id, safe='')}", _unchanged)
+    return Call("GET", f"/v1/revocations/{quote(revocation_id, safe='')}", unchanged)
 
 
 def receipt(
@@ -259,7 +259,7 @@ def receipt(
     query = {"timeout": f"{timeout_s:g}"}
     if cursor is not None:
         query["cursor"] = cursor
-    return Call("GET", path, _unchanged, query=query)
+    return Call("GET", path, unchanged, query=query)
 
 
 def revocations(filters: RevocationFilters, cursor: str | None) -> Call[Page[RevocationDetails]]:
@@ -274,28 +274,28 @@ def newest_seq(revocations: Page[RevocationDetails]) -> int:
 
 def fleet(ended: bool) -> Call[FleetDetails]:
     """List the sidecars, and how fresh each is."""
-    return Call("GET", "/v1/fleet", _unchanged, query={"ended": "true"} if ended else {})
+    return Call("GET", "/v1/fleet", unchanged, query={"ended": "true"} if ended else {})
 
 
 def evict(instance: str, reason: str) -> Call[EvictedInstance]:
     """End a sidecar's instance for good."""
     path = f"/v1/fleet/{quote(instance, safe='')}/evict"
-    return Call("POST", path, _unchanged, body={"reason": reason})
+    return Call("POST", path, unchanged, body={"reason": reason})
 
 
 def term() -> Call[LeaseTerm]:
     """Fetch the lease term."""
-    return Call("GET", "/v1/term", _unchanged)
+    return Call("GET", "/v1/term", unchanged)
 
 
 def set_term(term_ms: int) -> Call[LeaseTerm]:
     """Request another lease term."""
-    return Call("PUT", "/v1/term", _unchanged, body={"term_ms": term_ms})
+    return Call("PUT", "/v1/term", unchanged, body={"term_ms": term_ms})
 
 
 def health() -> Call[AuthorityHealth]:
     """Fetch whether the authority can do its work."""
-    return Call("GET", "/readyz", _unchanged, also=(_UNAVAILABLE,))
+    return Call("GET", "/readyz", unchanged, also=(_UNAVAILABLE,))
 
 
 def list_page(path: str, name: str, filters: Filters, cursor: str | None) -> Call[Page[Any]]:
@@ -333,6 +333,6 @@ def _secret(document: Document) -> tuple[Secret | None, str, Document]:
             raise MalformedMessageError("answer", "it names no token")
 
 
-def _unchanged(document: Document) -> Any:
+def unchanged(document: Document) -> Any:
     """Return a document unchanged; its type is checked against /openapi.json by a test."""
     return document

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, NotRequired, TypedDict, cast
 from urllib.parse import quote
 
-from rescind.client.admin.calls import Call, Document, Page, list_page, new_key
+from rescind.client.admin.calls import Call, Document, Page, list_page, new_key, unchanged
 from rescind.client.admin.receipts import Timestamp
 from rescind.client.admin.responses.tokens import TokenKind
 from rescind.core.secret import Secret
@@ -110,12 +110,12 @@ def rotate(
 def remove(client_id: str, reason: str, key: str | None) -> Call[RemovedClient]:
     """Remove a client, and revoke its tokens."""
     path = f"{_of(client_id)}/remove"
-    return Call("POST", path, _read_removed, body={"reason": reason}, key=key or new_key())
+    return Call("POST", path, unchanged, body={"reason": reason}, key=key or new_key())
 
 
 def fetch(client_id: str) -> Call[ClientDetails]:
     """Fetch one client."""
-    return Call("GET", _of(client_id), _read_details)
+    return Call("GET", _of(client_id), unchanged)
 
 
 def fetch_page(cursor: str | None) -> Call[Page[ClientDetails]]:
@@ -135,11 +135,3 @@ def _read_new(document: Document) -> NewClient:
         str(document["client_id"]),
         cast("ClientDetails", facts),
     )
-
-
-def _read_details(document: Document) -> ClientDetails:
-    return cast("ClientDetails", document)
-
-
-def _read_removed(document: Document) -> RemovedClient:
-    return cast("RemovedClient", document)

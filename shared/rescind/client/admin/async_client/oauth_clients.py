@@ -101,7 +101,7 @@ class AsyncOAuthClientCalls(AsyncAuthorityConnection):
         """
         return await self._send(oauth_clients.fetch(client_id))
 
-    async def clients(self) -> AsyncGenerator[ClientDetails]:
+    def clients(self) -> AsyncGenerator[ClientDetails]:
         """Iterate over the OAuth clients, in the order of their ids.
 
         Yields:
@@ -111,11 +111,4 @@ class AsyncOAuthClientCalls(AsyncAuthorityConnection):
             ProblemError: This token lacks `rescind:read` (403).
             UnreachableError: No authority answers.
         """
-        cursor: str | None = None
-        while True:
-            page = await self._send(oauth_clients.fetch_page(cursor))
-            for each in page.entries:
-                yield each
-            if page.cursor is None:
-                return
-            cursor = page.cursor
+        return self._entries(oauth_clients.fetch_page)

@@ -112,10 +112,4 @@ class OAuthClientCalls(AuthorityConnection):
             ProblemError: This token lacks `rescind:read` (403).
             UnreachableError: No authority answers.
         """
-        cursor: str | None = None
-        while True:
-            page = self._send(oauth_clients.fetch_page(cursor))
-            yield from page.entries
-            if page.cursor is None:
-                return
-            cursor = page.cursor
+        return self._entries(oauth_clients.fetch_page)
