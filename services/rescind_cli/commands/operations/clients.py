@@ -11,7 +11,7 @@ from rescind_cli.help.suggestions import Known
 from rescind_cli.options.authority_options import CommandTarget, with_target
 from rescind_cli.options.param_types import LIFETIME, OVERLAP
 from rescind_cli.options.token_options import scope_option
-from rescind_cli.output import terminal
+from rescind_cli.output import confirmation, terminal
 from rescind_runtime import clock
 
 if TYPE_CHECKING:  # httpx2 is imported when a call is made, not when help is asked for
@@ -189,13 +189,7 @@ def rotate(
 def rm(*, target: CommandTarget, name: str, reason: str, yes: bool) -> None:
     """Remove a client, and revoke its secret and all its tokens. This is final."""
     if not yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError("there is no terminal for a confirmation: add --yes")
-        click.confirm(
-            f"This permanently revokes every token of the client {name}. Remove it?",
-            abort=True,
-            err=True,
-        )
+        confirmation.ask(f"This permanently revokes every token of the client {name}. Remove it?")
     with target.admin() as admin:
         removed = admin.remove_client(name, reason=reason)
     if target.as_json:

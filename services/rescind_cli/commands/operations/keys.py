@@ -1,6 +1,5 @@
 """`rescind keys`: show the keys, rotate or retire one, on the authority's own host."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from rescind_cli import service_process
 from rescind_cli.help import suggestions
 from rescind_cli.options.authority_options import data_option, json_option
 from rescind_cli.options.param_types import DURATION
-from rescind_cli.output import terminal
+from rescind_cli.output import confirmation, terminal
 from rescind_cli.output.exit_codes import Exit
 
 _KEYRING = ("events", "records", "receipts", "enrolment", "sealing", "master")
@@ -107,9 +106,7 @@ def retire(*, kind: str, yes: bool, timeout: int, data: Path | None, as_json: bo
     Exits 0 if all sidecars have received the statement, 6 if some have not.
     """
     if not yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError("there is no terminal for a confirmation: add --yes")
-        click.confirm(f"{_CONSEQUENCES[kind]} Retire {kind}?", abort=True, err=True)
+        confirmation.ask(f"{_CONSEQUENCES[kind]} Retire {kind}?")
     done = service_process.run_verb(_AUTHORITY, f"retire-{kind}", data=data)
     if not as_json:
         terminal.line("retired", kind, f"serial {done['serial']}")
