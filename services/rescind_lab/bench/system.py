@@ -131,11 +131,18 @@ async def run_system(
             yield BenchSystem(system, clean_environ, admin, postgres, port, quick, show_step)
 
 
+def find_free_ports(number: int) -> list[int]:
+    """Return ports of loopback that are free now."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
 def _open_tcp(url: str) -> int:
     """Configure the embedded Valkey to listen on TCP too, on loopback, and return the port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    (port,) = find_free_ports(1)
     with contextlib.closing(redis.Redis.from_url(url)) as client:
         client.config_set("bind", "127.0.0.1")
         client.config_set("port", port)

@@ -9,14 +9,14 @@ import sys
 from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
 from pathlib import Path
-from socket import socket
 from urllib.parse import urlsplit
 
 from rescind.core.times import US_PER_S
 from rescind_lab.bench.comparison import Line, Measurement, Row
 from rescind_lab.bench.measurement import MeasureRound, measure_in_turns, read_cpu_s
+from rescind_lab.bench.rows.http_load import HttpCall, read_accepted
 from rescind_lab.bench.samples import Unit
-from rescind_lab.bench.system import BenchSystem
+from rescind_lab.bench.system import BenchSystem, find_free_ports
 from rescind_lab.errors import LabError
 from rescind_sidecar.grpc import ext_authz
 from rescind_sidecar.grpc.protobuf import write
@@ -33,7 +33,7 @@ async def measure(bench: BenchSystem) -> dict[str, Measurement]:
         sys.stderr.write("row grpc is left out: pip install 'rescind[grpc]' brings grpcio\n")
         return {}
     (token,) = await bench.issue(1)
-    address = _find_address()
+    address = f"127.0.0.1:{find_free_ports(1)[0]}"
     bench.show_step("Check over gRPC and /verify under load")
     async with bench.run_process(_WORKER, address, RESCIND_SOCKET=bench.sidecar.socket) as (_, own):
         http_pid = _find_http_worker(bench.sidecar.pid)
@@ -67,18 +67,13 @@ async def _measure_grpc(address: str, token: str, *, pid: int, calls: int) -> fl
 
 
 async def _measure_http(url: str, token: str, *, pid: int, calls: int) -> float:
-    place = urlsplit(url)
-    request = (
-        f"GET /verify HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {token}\r\n\r\n"
-    ).encode()
+    place, request = urlsplit(url), HttpCall(f"{url}/verify", f"Bearer {token}").encode()
 
     async def call_repeatedly(number: int) -> None:
         reader, writer = await asyncio.open_connection(place.hostname, place.port)
         for _ in range(number):
             writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            if not head.startswith(b"HTTP/1.1 200"):
-                raise LabError("the measurement is invalid: /verify refused a call")
+            await read_accepted(reader)
         writer.close()
 
     return await _measure_cpu_us(call_repeatedly, pid=pid, calls=calls)
@@ -129,13 +124,6 @@ def _find_http_worker(sidecar: int) -> int:
         if b"rescind_sidecar.http" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
             return pid
     raise LabError("the sidecar has no HTTP worker")
-
-
-def _find_address() -> str:
-    """Return an address of loopback that is free now."""
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 def _to_pid(facts: dict[str, object]) -> int:

@@ -5,22 +5,19 @@ process of its own, which offers 5,000 forged tokens a second to the endpoint th
 """
 
 import asyncio
-import base64
 from urllib.parse import urlsplit
 
 from rescind.core.times import NS_PER_US
 from rescind_lab.bench.comparison import Line, Measurement, Row, Statistic, Target
 from rescind_lab.bench.measurement import MeasureRound, measure_in_turns
 from rescind_lab.bench.processes import token_flood
-from rescind_lab.bench.rows.http_load import BODY_LENGTH, HttpCall
+from rescind_lab.bench.rows.http_load import HttpCall, read_accepted
+from rescind_lab.bench.rows.introspection import build_call
 from rescind_lab.bench.samples import Samples, Unit
 from rescind_lab.bench.system import BenchSystem
-from rescind_lab.errors import LabError
 from rescind_runtime import clock
 
 FORGED_PER_S = 5_000
-
-_CLIENT = "flood"
 
 
 async def measure(bench: BenchSystem) -> dict[str, Measurement]:
@@ -34,14 +31,9 @@ async def measure(bench: BenchSystem) -> dict[str, Measurement]:
 async def _build_calls(bench: BenchSystem) -> dict[str, HttpCall]:
     """Return a good call of each endpoint, by the key of its line."""
     (token,) = await bench.issue(1)
-    client = await bench.admin.add_client(_CLIENT, introspect=True)
-    if client.secret is None:
-        raise LabError("the authority answered a new idempotency key with an old answer")
-    basic = base64.b64encode(f"{_CLIENT}:{client.secret.reveal()}".encode()).decode()
-    sidecar, form = bench.sidecar.http, f"token={token}"
     return {
-        "flood.verify": HttpCall(f"{sidecar}/verify", f"Bearer {token}"),
-        "flood.introspect": HttpCall(f"{sidecar}/introspect", f"Basic {basic}", form),
+        "flood.verify": HttpCall(f"{bench.sidecar.http}/verify", f"Bearer {token}"),
+        "flood.introspect": await build_call(bench, token, client_id="flood"),
     }
 
 
@@ -70,13 +62,8 @@ async def _measure_p99_us(call: HttpCall, *, calls: int) -> float:
     for _ in range(calls):
         began_ns = clock.monotonic_raw_ns()
         writer.write(request)
-        head = await reader.readuntil(b"\r\n\r\n")
+        await read_accepted(reader)
         times_us.append((clock.monotonic_raw_ns() - began_ns) / NS_PER_US)
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise LabError(f"the measurement is invalid: {head[:30]!r}")
-        length = BODY_LENGTH.search(head)
-        if length is not None:
-            await reader.readexactly(int(length[1]))
     writer.close()
     return Samples(Unit.US, tuple(times_us)).quantile(0.99)
 

@@ -18,11 +18,10 @@ from rescind_runtime import clock
 from rescind_runtime.data_dir import write_private
 
 CONNECTIONS = 32
-BODY_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
-"""The length of a body, in the head of a response."""
 
 _RATE = re.compile(rb"Requests/sec:\s+([0-9.]+)")
 _REFUSED = re.compile(rb"Non-2xx or 3xx responses: (\d+)")
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -100,6 +99,16 @@ async def run_wrk(wrk: str, script: Path, url: str, *, connections: int, seconds
     return float(rate[1])
 
 
+async def read_accepted(reader: asyncio.StreamReader) -> None:
+    """Read one response. Raises LabError unless its status is 200."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200"):
+        raise LabError(f"the measurement is invalid: {head[:30]!r}")
+    length = _LENGTH.search(head)
+    if length is not None:
+        await reader.readexactly(int(length[1]))
+
+
 async def _measure_with_loader(call: HttpCall, *, seconds: int) -> float:
     address = urlsplit(call.url)
     request = call.encode()
@@ -111,12 +120,7 @@ async def _measure_with_loader(call: HttpCall, *, seconds: int) -> float:
         answered = 0
         while clock.monotonic_raw_ns() < ends_ns:
             writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            if not head.startswith(b"HTTP/1.1 200"):
-                raise LabError(f"the measurement is invalid: {head[:30]!r}")
-            length = BODY_LENGTH.search(head)
-            if length is not None:
-                await reader.readexactly(int(length[1]))
+            await read_accepted(reader)
             answered += 1
         writer.close()
         return answered

@@ -37,13 +37,10 @@ async def run_redis_baseline(bench: BenchSystem, token: str) -> AsyncGenerator[t
 async def measure(bench: BenchSystem) -> dict[str, Measurement]:
     """Load both sides in turns, with one token and an authenticated client."""
     (token,) = await bench.issue(1)
-    client = await bench.admin.add_client(redis_baseline.CLIENT_ID, introspect=True)
-    if client.secret is None:
-        raise LabError("the authority answered a new idempotency key with an old answer")
     load = Load(bench.system.directory, seconds=bench.choose(quick=1, full=2))
-    ours = _call(bench.sidecar.http, token, client.secret.reveal())
+    ours = await build_call(bench, token, client_id=redis_baseline.CLIENT_ID)
     async with run_redis_baseline(bench, token) as (url, theirs_secret):
-        theirs = _call(url, token, theirs_secret)
+        theirs = _call(url, token, redis_baseline.CLIENT_ID, theirs_secret)
         bench.show_step("/introspect under load")
 
         async def measure_ours() -> float:
@@ -57,8 +54,16 @@ async def measure(bench: BenchSystem) -> dict[str, Measurement]:
     return {"introspect.sidecar": Measurement(timed["ours"], timed["theirs"], load.notes)}
 
 
-def _call(url: str, token: str, secret: str) -> HttpCall:
-    basic = base64.b64encode(f"{redis_baseline.CLIENT_ID}:{secret}".encode()).decode()
+async def build_call(bench: BenchSystem, token: str, *, client_id: str) -> HttpCall:
+    """Return an introspection at the sidecar, by a client that this adds. Raises LabError."""
+    client = await bench.admin.add_client(client_id, introspect=True)
+    if client.secret is None:
+        raise LabError("the authority answered a new idempotency key with an old answer")
+    return _call(bench.sidecar.http, token, client_id, client.secret.reveal())
+
+
+def _call(url: str, token: str, client_id: str, secret: str) -> HttpCall:
+    basic = base64.b64encode(f"{client_id}:{secret}".encode()).decode()
     return HttpCall(f"{url}/introspect", f"Basic {basic}", f"token={token}")
 
 

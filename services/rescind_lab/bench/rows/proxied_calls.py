@@ -6,14 +6,13 @@ import shutil
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from socket import socket
 
 from rescind_lab.bench.comparison import Line, Measurement, Row
 from rescind_lab.bench.measurement import MeasureRound, measure_in_turns
 from rescind_lab.bench.rows.http_load import HttpCall, Load
 from rescind_lab.bench.rows.introspection import run_redis_baseline
 from rescind_lab.bench.samples import Unit
-from rescind_lab.bench.system import BenchSystem
+from rescind_lab.bench.system import BenchSystem, find_free_ports
 from rescind_lab.errors import LabError
 from rescind_runtime.processes import child_process
 from rescind_runtime.processes.child_process import Program
@@ -86,7 +85,7 @@ async def measure(bench: BenchSystem) -> dict[str, Measurement]:
 async def _run_nginx(nginx: str, bench: BenchSystem, redis_url: str) -> AsyncGenerator[str]:
     folder = bench.system.directory / "nginx"
     folder.mkdir()
-    service, port = _find_ports()
+    service, port = find_free_ports(2)
     configuration = folder / "nginx.conf"
     configuration.write_text(
         _CONFIGURATION.format(
@@ -122,14 +121,6 @@ async def _await_listener(port: int, log: Path | None) -> None:
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
         raise LabError(f"nginx did not start: see {log}") from None
-
-
-def _find_ports() -> tuple[int, int]:
-    """Return two ports of loopback that are free now."""
-    with socket() as first, socket() as second:
-        for probe in (first, second):
-            probe.bind(("127.0.0.1", 0))
-        return first.getsockname()[1], second.getsockname()[1]
 
 
 ROW = Row(
