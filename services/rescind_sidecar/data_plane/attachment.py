@@ -23,7 +23,7 @@ class WorkerSettings(RuntimeSettings):
 
     @property
     def services(self) -> tuple[str, ...]:
-        """The services that a proxy may name, besides the sidecar's own."""
+        """Return the services that a proxy may name, besides the sidecar's own."""
         return parts(self.audiences)
 
 

@@ -35,7 +35,7 @@ class GrpcServed:
 
     @property
     def pids(self) -> list[int]:
-        """The process id of the worker, in a list."""
+        """Return the process id of the worker, in a list."""
         return self.workers.pids
 
 

@@ -62,7 +62,7 @@ class TokenUser:
 
     @property
     def pk(self) -> str:
-        """The subject, by which throttles count calls."""
+        """Return the subject, by which throttles count calls."""
         return self.record.subject
 
     def __str__(self) -> str:

@@ -55,12 +55,12 @@ class ThreadCall:
 
     @property
     def record(self) -> Record:
-        """The record of the token."""
+        """Return the record of the token."""
         return self.held.record
 
     @property
     def refusal(self) -> Refusal | None:
-        """The refusal that a new call would get, once the token is denied."""
+        """Return the refusal that a new call would get, once the token is denied."""
         return None if self.held.reason is None else self._guard.refuse(self.held.reason)
 
     def check_unbroken(self) -> None:
