@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 from tests.support.outcomes import timely
 from tests.support.proxies.service import CALL, Reached, Service
@@ -13,6 +14,15 @@ _DEADLINE_S = 20.0
 _CHUNK = 8192
 
 Headers = Iterable[tuple[str, str]]
+
+
+class RequestParts(TypedDict, total=False):
+    """What a request has besides its path and its token, as `begin` takes it."""
+
+    headers: Headers
+    method: str
+    body: bytes
+    chunked: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +53,10 @@ class Caller:
     service: Service
     faults: bool = False
 
-    def call(
-        self,
-        path: str,
-        token: str | None = None,
-        *,
-        headers: Headers = (),
-        method: str = "GET",
-        body: bytes = b"",
-        chunked: bool = False,
-    ) -> Answer:
+    def call(self, path: str, token: str | None = None, **parts: Unpack[RequestParts]) -> Answer:
         """Send one request on a new connection, and return the answer."""
         with self.connected() as connection:
-            return self.send(
-                connection,
-                path,
-                token,
-                headers=headers,
-                method=method,
-                body=body,
-                chunked=chunked,
-            )
+            return self.send(connection, path, token, **parts)
 
     @contextmanager
     def connected(self, *, deadline_s: float = _DEADLINE_S) -> Iterator[http.client.HTTPConnection]:
@@ -77,22 +70,10 @@ class Caller:
         connection: http.client.HTTPConnection,
         path: str,
         token: str | None = None,
-        *,
-        headers: Headers = (),
-        method: str = "GET",
-        body: bytes = b"",
-        chunked: bool = False,
+        **parts: Unpack[RequestParts],
     ) -> Answer:
         """Send one request on an open connection, and read the whole answer."""
-        name = begin(
-            connection,
-            path,
-            token,
-            headers=headers,
-            method=method,
-            body=body,
-            chunked=chunked,
-        )
+        name = begin(connection, path, token, **parts)
         answer = connection.getresponse()
         content = answer.read()
         told = tuple((each.lower(), text) for each, text in answer.getheaders())
